@@ -1,0 +1,44 @@
+# Every target makes its own environment when it is missing; nothing but Python 3.11 or newer is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test unit lint docs bench lock clean
+
+demo: $(VENV)/.demo
+	$(BIN)/distilshift demo --overwrite
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit tests/parity
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/gain.py
+
+lock: $(VENV)/.dev
+	echo '# Exact versions that the results and the tests were made with; made by `make lock`.' > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' >> constraints.txt
+
+clean:
+	rm -rf $(VENV) dist build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.demo

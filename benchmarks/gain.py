@@ -1,0 +1,158 @@
+"""Plain distillation against distilshift's default, same student, same number of steps, over seeds.
+
+    python benchmarks/gain.py --source electronics --target books --seeds 0 1 2
+
+Each cell (source, target, method, seed) is one JSON file in benchmarks/results/gain; a cell whose configuration, data
+and code version match its file is not run again. Teachers are taught once a seed and kept in the work folder.
+Target labels are read once, to measure the finished student on the test split (and, beside it, on all texts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distilshift import AdaptConfig, TeachConfig, adapt, evaluate, teach
+from distilshift.bundle import read_manifest
+from distilshift.files import write_json
+from distilshift.run import fingerprint
+from distilshift.stage import fingerprint_examples, versions
+from distilshift.types import Example
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "gain"
+# Plain distillation sees the same number of texts, without spans and from the teacher as it was.
+METHODS: dict[str, dict[str, Any]] = {
+    "plain-kd": {"method": "none", "spans": 0},
+    "distilshift": {},
+    "spans-only": {"method": "none"},
+    "adaptation-only": {"spans": 0},
+}
+
+
+def data_folder() -> Path:
+    """Where the review domains lie."""
+    root = Path(os.environ.get("DISTILSHIFT_DATA", HERE.parent.parent / "shared" / "data"))
+    folder = root / "cross-domain-sentiment"
+    if not folder.is_dir():
+        raise SystemExit(f"Error: {folder} does not exist. Fix: set DISTILSHIFT_DATA to the folder that holds it")
+    return folder
+
+
+def load(domain: str, split: str | None = None) -> list[Example]:
+    """Labelled reviews of one domain, of one split or of both."""
+    with gzip.open(data_folder() / f"{domain}.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [Example(row["text"], label=row["label"]) for row in rows if split in (None, row["split"])]
+
+
+def revision() -> str:
+    """The commit that is checked out, marked where the tree differs from it."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def hardware() -> dict[str, Any]:
+    """What ran it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    cpu = names[0] if names else platform.processor()
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+
+
+def taught(source: str, seed: int, work: Path) -> Path:
+    """The teacher of a source and a seed, taught where it is missing."""
+    bundle = work / f"teacher-{source}-{seed}"
+    if not bundle.exists():
+        teach(load(source, "train"), bundle, TeachConfig(seed=seed))
+    return bundle
+
+
+def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> None:
+    """Measure one cell, unless its file is there and made from the same inputs."""
+    config = AdaptConfig(seed=seed, **METHODS[method])
+    texts = [Example(item.text) for item in load(target, "train")]
+    teacher_config = TeachConfig(seed=seed)
+    key = {
+        "config_sha256": fingerprint([config.to_dict(), teacher_config.to_dict()]),
+        "data_sha256": fingerprint_examples([*load(source), *load(target)]),
+    }
+    path = RESULTS / f"{source}-{target}-{method}-{seed}.json"
+    if path.exists() and key.items() <= json.loads(path.read_text()).items():
+        return
+    teacher, student, start = taught(source, seed, work), work / f"{path.stem}-student", time.perf_counter()
+    result = adapt(teacher, texts, student, config, overwrite=True)
+    seconds = time.perf_counter() - start
+    test, everything = load(target, "test"), load(target)
+    row = {
+        "table": "gain",
+        "source": source,
+        "target": target,
+        "method": method,
+        "seed": seed,
+        "teacher": read_manifest(teacher).base_model,
+        "student": f"cut-{config.student_layers}",
+        "teacher_test_accuracy": evaluate(teacher, test, threads=0).accuracy,
+        "test_accuracy": evaluate(student, test, model="fp32").accuracy,
+        "test_accuracy_int8": evaluate(student, test, model="int8").accuracy,
+        "all_accuracy": evaluate(student, everything, model="fp32").accuracy,
+        "teacher_agreement": result.summary["teacher_agreement"],
+        "int8_agreement": result.summary["int8"]["agreement"],
+        "seconds": seconds,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "config": asdict(config),
+        **key,
+        "code_revision": revision(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_json(path, row)
+    accuracies = f"{100 * row['test_accuracy']:.2f} (teacher {100 * row['teacher_test_accuracy']:.2f})"
+    print(f"{path.stem}: {accuracies}, {seconds:.0f} s", flush=True)
+
+
+def summarise(source: str, target: str, methods: Sequence[str], seeds: Sequence[int]) -> str:
+    """A Markdown table of the cells, with mean and standard deviation over seeds."""
+    heads = [f"seed {seed}" for seed in seeds]
+    lines = [f"| method | {' | '.join(heads)} | mean ± sd |", "|---" * (len(seeds) + 2) + "|"]
+    for method in methods:
+        cells = [json.loads((RESULTS / f"{source}-{target}-{method}-{seed}.json").read_text()) for seed in seeds]
+        shown = [100 * cell["test_accuracy"] for cell in cells]
+        spread = np.std(shown, ddof=1) if len(shown) > 1 else 0.0
+        values = " | ".join(f"{value:.2f}" for value in shown)
+        lines.append(f"| {method} | {values} | {np.mean(shown):.2f} ± {spread:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the cells that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", default="electronics")
+    parser.add_argument("--target", default="books")
+    parser.add_argument("--methods", nargs="+", default=["plain-kd", "distilshift"], choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, default=HERE / "work")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for method in options.methods:
+            run_cell(options.source, options.target, method, seed, options.work)
+    print(summarise(options.source, options.target, options.methods, options.seeds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Ship the model, not the data: source-free adaptation and distillation of BERT text classifiers for the edge."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, TeachConfig
+    from distilshift.evaluation import evaluate
+    from distilshift.pipeline import adapt
+    from distilshift.predict import Predictor
+    from distilshift.source import import_checkpoint, teach
+
+# Where each public name lives; it is imported when first used, so that predicting never loads PyTorch.
+_HOMES = {
+    "AdaptConfig": "config",
+    "EvaluateConfig": "config",
+    "ImportConfig": "config",
+    "Predictor": "predict",
+    "TeachConfig": "config",
+    "adapt": "pipeline",
+    "evaluate": "evaluation",
+    "import_checkpoint": "source",
+    "teach": "source",
+}
+
+__version__ = version("distilshift")
+__all__ = [
+    "AdaptConfig",
+    "EvaluateConfig",
+    "ImportConfig",
+    "Predictor",
+    "TeachConfig",
+    "adapt",
+    "evaluate",
+    "import_checkpoint",
+    "teach",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'distilshift' has no attribute {name!r}")
+    return getattr(import_module(f"distilshift.{_HOMES[name]}"), name)

@@ -1,0 +1,187 @@
+"""The artefact that travels: a plain Hugging Face folder with a hashed manifest, no text, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from distilshift.errors import BundleError
+from distilshift.files import sha256_of, staged_folder, write_json
+
+MANIFEST = "distilshift.json"
+SCHEMA_VERSION = 1
+# What a loader might run rather than read.
+EXECUTABLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so", ".joblib"})
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+
+Kind = Literal["teacher", "student"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Aggregates over the source's validation texts that may travel with a teacher.
+
+    Attributes:
+        class_prior: share of each class in the training texts; sums to 1.
+        validation_confusion: counts[i][j] of class i predicted as class j.
+        validation_accuracy: 0 to 1.
+        temperature: what the last layer was divided by, so that its probabilities are calibrated.
+    """
+
+    class_prior: list[float]
+    validation_confusion: list[list[int]]
+    validation_accuracy: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `distilshift.json`.
+
+    Attributes:
+        kind: teacher or student.
+        label_names: class names in the order of the logits.
+        base_model: the encoder it was made from.
+        max_length: tokens of a text that the model sees, special ones included.
+        seed: the run's seed, or None where nothing was trained.
+        config: the resolved options of the stage that made it.
+        versions: of distilshift and the libraries it used.
+        statistics: aggregates of the source, absent from an imported teacher and from a student.
+        runtime: a student's ONNX files and what was measured of them.
+        files: name to sha256 (hex) of every other file.
+    """
+
+    kind: Kind
+    label_names: list[str]
+    base_model: str
+    max_length: int
+    seed: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    statistics: Statistics | None = None
+    runtime: dict[str, Any] | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """sha256 of a manifest without its own digest."""
+    canonical = json.dumps({k: v for k, v in content.items() if k != "sha256"}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Hash every file of `folder` and write the manifest beside them."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    content = asdict(manifest) | {"files": {n: sha256_of(folder / n) for n in names if n != MANIFEST}}
+    write_json(folder / MANIFEST, content | {"sha256": _digest(content)})
+
+
+@contextmanager
+def new_bundle(output: Path, manifest: Manifest, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to fill; it becomes the bundle, hashed and whole, when the block succeeds."""
+    with staged_folder(output, overwrite) as folder:
+        yield folder
+        write_manifest(folder, manifest)
+
+
+def read_manifest(bundle: Path, kind: Kind | None = None) -> Manifest:
+    """The manifest of a bundle, its own digest checked; the files it lists are not (see `verify`).
+
+    Raises:
+        BundleError: no bundle there, an edited or truncated manifest, another schema, or not of this `kind`.
+    """
+    content = _read_json(bundle)
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise BundleError(
+            f"{bundle / MANIFEST} has another schema",
+            expected=f"schema_version {SCHEMA_VERSION}",
+            got=repr(content.get("schema_version")),
+            fix="use the version of distilshift that wrote it, or make the bundle again",
+        )
+    if content.get("sha256") != _digest(content):
+        raise _damaged(bundle / MANIFEST, "its sha256 does not match its content")
+    manifest = _from_json(bundle, content)
+    if kind and manifest.kind != kind:
+        fix = (
+            "distilshift adapt makes a student" if kind == "student" else "distilshift teach or import makes a teacher"
+        )
+        raise BundleError(f"{bundle} is of the wrong kind", expected=f"a {kind}", got=f"a {manifest.kind}", fix=fix)
+    return manifest
+
+
+def _damaged(path: Path, how: str) -> BundleError:
+    return BundleError(f"{path} is damaged or edited", got=how, fix="copy the bundle again from where it was made")
+
+
+def _read_json(bundle: Path) -> dict[str, Any]:
+    path = bundle / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"{bundle} is not a bundle",
+            expected=f"a folder with {MANIFEST}",
+            got="no such folder" if not bundle.exists() else "none",
+            fix="distilshift import makes one of a Hugging Face classifier, distilshift teach of labelled texts",
+        )
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise _damaged(path, f"over {MAX_MANIFEST_BYTES} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, "not a JSON object")
+    return content
+
+
+def _from_json(bundle: Path, content: dict[str, Any]) -> Manifest:
+    known = {entry.name for entry in fields(Manifest)}
+    try:
+        values = {key: value for key, value in content.items() if key in known}
+        if values.get("statistics"):
+            values["statistics"] = Statistics(**values["statistics"])
+        return Manifest(**values)
+    except TypeError as error:
+        raise _damaged(bundle / MANIFEST, str(error)) from None
+
+
+def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None) -> None:
+    """Check the files a manifest lists against their hashes, and that nothing else is there to be loaded.
+
+    Args:
+        bundle: the folder.
+        manifest: its manifest.
+        only: just these files, for a start that reads no others.
+
+    Raises:
+        BundleError: naming the first file that is missing, changed, foreign, or leads out of the bundle.
+    """
+    for name in only if only is not None else sorted(manifest.files):
+        path = bundle / name
+        if name not in manifest.files:
+            raise _damaged(path, "the manifest does not list it")
+        if not path.resolve().is_relative_to(bundle.resolve()):
+            raise _damaged(path, "it leads out of the bundle")
+        if not path.is_file():
+            raise _damaged(path, "it is missing")
+        if sha256_of(path) != manifest.files[name]:
+            raise _damaged(path, f"its sha256 is not the manifest's {manifest.files[name][:12]}…")
+    if only is None:
+        _refuse_foreign(bundle, manifest)
+
+
+def _refuse_foreign(bundle: Path, manifest: Manifest) -> None:
+    for path in bundle.rglob("*"):
+        name = path.relative_to(bundle).as_posix()
+        if name == MANIFEST or path.is_dir() or name in manifest.files:
+            continue
+        if path.suffix in EXECUTABLE_SUFFIXES or path.is_symlink():
+            raise BundleError(
+                f"{path} does not belong to the bundle", got="a file that could run code", fix="remove it"
+            )
+        raise BundleError(f"{path} does not belong to the bundle", fix="remove it, or copy the bundle again")

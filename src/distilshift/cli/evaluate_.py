@@ -1,0 +1,48 @@
+"""`distilshift evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from distilshift.cli.options import chosen, config_options
+from distilshift.config import EvaluateConfig, resolve
+from distilshift.types import Evaluation
+
+
+@click.command(name="evaluate")
+@click.argument("bundle")
+@click.argument("data")
+@click.option("--json", "json_file", help="Also write the numbers to this file.")
+@config_options(EvaluateConfig)
+def command(bundle: str, data: str, json_file: str | None, **options: Any) -> None:
+    """Measure a BUNDLE on labelled DATA (CSV, TSV, JSONL or Parquet, .gz too).
+
+    A student is run as on the device; a teacher needs the train extra.
+    """
+    config = resolve(EvaluateConfig, chosen(options))
+    from distilshift.evaluation import evaluate
+    from distilshift.files import write_json
+
+    result = evaluate(bundle, data, config)
+    if json_file:
+        write_json(Path(json_file), asdict(result))
+    _show(result)
+
+
+def _show(result: Evaluation) -> None:
+    console = Console()
+    console.print(
+        f"{result.examples} texts: accuracy {result.accuracy:.1%}, macro-F1 {result.macro_f1:.3f}, "
+        f"calibration error {result.calibration_error:.3f}, negative log-likelihood "
+        f"{result.negative_log_likelihood:.3f} nats"
+    )
+    table = Table("label \\ predicted", *result.label_names)
+    for name, row in zip(result.label_names, result.confusion, strict=True):
+        table.add_row(name, *map(str, row))
+    console.print(table)

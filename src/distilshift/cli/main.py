@@ -1,0 +1,80 @@
+"""The `distilshift` command: verbs are found by name and imported when called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+
+import rich_click as click
+from click import exceptions as click_exceptions
+
+from distilshift.errors import DistilshiftError, MissingExtraError
+
+# Verb to module and help line; the module is not imported for `--help`, so that it answers at once.
+VERBS = {
+    "demo": "The whole story on real data, in minutes.",
+    "teach": "Labelled source texts to a teacher bundle.",
+    "import": "A fine-tuned Hugging Face classifier to a teacher bundle.",
+    "adapt": "A teacher bundle and unlabelled target texts to a student bundle.",
+    "evaluate": "Accuracy, macro-F1, calibration and confusion on labelled texts.",
+    "predict": "Labels and probabilities, without PyTorch.",
+    "inspect": "Verify a bundle and show its card.",
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group whose commands live in `distilshift.cli.<verb>`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order a newcomer meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module."""
+        if cmd_name not in VERBS:
+            return None
+        return importlib.import_module(f"distilshift.cli.{cmd_name}_").command
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="distilshift")
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
+def cli(verbose: bool) -> None:
+    """Ship the model, not the data: adapt and distil a text classifier for a new domain, without labels."""
+
+
+def main() -> None:
+    """Run the command line; every error that is the user's to fix ends in one line and exit code 2."""
+    # Threads that spin while they wait cripple each other on a busy machine; PyTorch reads this when it is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "torch", "onnxscript", "onnx_ir", "root", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except click_exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. The same command continues where it stopped.", err=True)
+        sys.exit(130)
+    except (DistilshiftError, ModuleNotFoundError) as error:
+        sys.exit(_report(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _report(error: DistilshiftError | ModuleNotFoundError) -> int:
+    if "--verbose" in sys.argv or "-v" in sys.argv:
+        logging.exception("Traceback of the error:")
+    if isinstance(error, ModuleNotFoundError):
+        error = MissingExtraError(
+            f"this verb needs {error.name}", got="an install without it", fix="pip install 'distilshift[train]'"
+        )
+    click.echo(f"Error: {error}", err=True)
+    return error.exit_code

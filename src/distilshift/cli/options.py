@@ -1,0 +1,67 @@
+"""Command-line options made from a config dataclass: the dataclass is the only place that knows them."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import rich_click as click
+from annotated_types import Ge, Gt, Le, Lt
+
+from distilshift.config import StageConfig, read_toml
+
+Command = Callable[..., Any]
+
+
+def config_options(kind: type[StageConfig]) -> Callable[[Command], Command]:
+    """Give a command one option a field of `kind`, each None unless the user sets it; see `chosen`."""
+    hints = get_type_hints(kind, include_extras=True)
+
+    def decorate(command: Command) -> Command:
+        for field in reversed(fields(kind)):
+            command = _option(field, hints[field.name])(command)
+        return command
+
+    return decorate
+
+
+def chosen(values: dict[str, Any], config_file: str | None = None) -> dict[str, Any]:
+    """The options that the user set: those of the file, overlaid by those of the command line."""
+    from_file = read_toml(config_file) if config_file else {}
+    return from_file | {name: value for name, value in values.items() if value is not None}
+
+
+def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
+    flag = "--" + field.name.replace("_", "-")
+    help_text = field.metadata["help"]
+    if hint is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
+    shown = "" if field.default in (None, "") else f" [dim]\\[default: {field.default}][/dim]"
+    return click.option(flag, field.name, type=param_type(hint), default=None, help=help_text + shown)
+
+
+def param_type(hint: Any) -> click.ParamType:
+    """The click type of an annotation: choices for a Literal, a range where bounds are annotated."""
+    bounds: tuple[Any, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *rest = get_args(hint)
+        bounds = tuple(rest)
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(member for member in get_args(hint) if member is not type(None))
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    if hint in (int, float):
+        return (click.IntRange if hint is int else click.FloatRange)(**_limits(bounds))
+    return click.STRING
+
+
+def _limits(bounds: tuple[Any, ...]) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    for bound in bounds:
+        if isinstance(bound, Ge | Gt):
+            limits |= {"min": bound.ge if isinstance(bound, Ge) else bound.gt, "min_open": isinstance(bound, Gt)}
+        if isinstance(bound, Le | Lt):
+            limits |= {"max": bound.le if isinstance(bound, Le) else bound.lt, "max_open": isinstance(bound, Lt)}
+    return limits

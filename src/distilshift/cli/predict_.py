@@ -1,0 +1,98 @@
+"""`distilshift predict`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import rich_click as click
+
+from distilshift.cli.options import chosen, config_options
+from distilshift.config import PredictConfig
+from distilshift.data.read import iter_examples
+from distilshift.errors import DataError
+from distilshift.files import new_file, output_errors
+from distilshift.types import Example, Prediction
+
+READABLE = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz")
+Write = Callable[[Example, Prediction | None], None]
+
+
+@click.command(name="predict")
+@click.argument("bundle")
+@click.argument("source", default="-")
+@click.option("-o", "--output", help="File to write, .jsonl or .csv; standard output by default.")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv"]), help="Form of the output; by default the file's."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@config_options(PredictConfig)
+def command(bundle: str, source: str, output: str | None, form: str | None, overwrite: bool, **options: Any) -> None:
+    """Label texts with a student BUNDLE, without PyTorch.
+
+    SOURCE is a text, a file (TXT, CSV, TSV, JSONL, Parquet, .gz too), or - for standard input, a text a line.
+    Rows come out in input order, while later ones are still being read. With --skip-bad, a row that cannot be used
+    gets an empty label and its problem, so that output and input stay aligned.
+    """
+    config = PredictConfig(**chosen(options))  # click has checked them, and pydantic would slow the start
+    from distilshift.predict import Predictor
+
+    examples = _examples(source, config)
+    predictor = Predictor.load(bundle, model=config.model, threads=config.threads)
+    with _writer(output, form, predictor.label_names, overwrite) as write:
+        for example, prediction in predictor.stream(examples, config.batch_size):
+            write(example, prediction)
+
+
+def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
+    if source == "-" or _exists(source):
+        return iter_examples(source, config, pass_bad=config.skip_bad)
+    if "\n" not in source and source.lower().endswith(READABLE):
+        raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix="check the path")
+    if not source.strip():
+        raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
+    return iter([Example(source)])
+
+
+def _exists(source: str) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # a long text, or one with a NUL byte, is no path
+        return False
+
+
+@contextmanager
+def _writer(output: str | None, form: str | None, names: list[str], overwrite: bool) -> Iterator[Write]:
+    """A function that writes one row; a file takes its name only when all rows are in it."""
+    if output is None:
+        yield _row_writer(sys.stdout, form or "jsonl", names)
+        sys.stdout.flush()
+        return
+    path = Path(output)
+    with output_errors(path), new_file(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as f:
+        yield _row_writer(f, form or ("csv" if path.suffix == ".csv" else "jsonl"), names)
+
+
+def _row_writer(file: TextIO, form: str, names: list[str]) -> Write:
+    if form == "jsonl":
+
+        def write_json(example: Example, prediction: Prediction | None) -> None:
+            row: dict[str, Any] = {"text": example.text} | ({"pair": example.pair} if example.pair is not None else {})
+            row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
+            row |= {"problem": example.problem} if example.problem else {}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+        return write_json
+    rows = csv.writer(file)
+    rows.writerow(["text", "label", *names, "problem"])
+
+    def write_csv(example: Example, prediction: Prediction | None) -> None:
+        shares = [prediction.probabilities[name] for name in names] if prediction else [""] * len(names)
+        rows.writerow([example.text, prediction.label if prediction else "", *shares, example.problem or ""])
+
+    return write_csv

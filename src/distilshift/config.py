@@ -1,0 +1,208 @@
+"""One dataclass a stage: the only home of defaults, read by the API, the CLI and the docs alike."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from distilshift.errors import ConfigError
+
+Precision = Literal["auto", "fp32", "bf16"]
+Method = Literal["none", "shot-im", "shot"]
+OnnxChoice = Literal["auto", "fp32", "int8"]
+
+C = TypeVar("C", bound="StageConfig")
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field whose help text feeds `--help` and the reference docs."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """Base of every stage's options."""
+
+    # Read by pydantic: an unknown key is an error, not a shrug.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved options as plain values, for provenance."""
+        return asdict(self)
+
+    def portable(self) -> dict[str, Any]:
+        """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""
+        values = self.to_dict().items()
+        return {k: Path(v).name if isinstance(v, str) and os.sep in v and Path(v).exists() else v for k, v in values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(StageConfig):
+    """How a file of texts is read."""
+
+    text_column: str = option("text", "Column that holds the text.")
+    pair_column: str | None = option(None, "Column with the second text of a two-text task.")
+    encoding: str = option("utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.")
+    max_chars: Annotated[int, Ge(0)] = option(
+        50_000, "A longer text is an error: an unclosed quote, as a rule. 0 means no limit."
+    )
+    skip_bad: bool = option(False, "Leave out rows that cannot be used, counting them, instead of stopping.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledInputConfig(InputConfig):
+    """How a labelled file is read."""
+
+    label_column: str = option("label", "Column that holds the label.")
+    label_names: str | None = option(
+        None, "Names for numeric labels, as '0=negative,1=positive'; 'as-is' keeps the numbers as names."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(StageConfig):
+    """What every training stage shares."""
+
+    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice.")
+    precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachConfig(LabelledInputConfig, TrainingConfig):
+    """Options of `teach`: labelled source texts to a teacher bundle."""
+
+    base_model: str = option(
+        "minilm-l6", "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id."
+    )
+    validation: str | None = option(None, "File of validation rows; by default a stratified share is held out.")
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.1, "Share held out where no file is given.")
+    epochs: Annotated[int, Ge(1)] = option(4, "Passes over the training texts.")
+    learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of AdamW.")
+    batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = option(
+        0.1, "Share of the target spread over all classes; adaptation needs a teacher that is not overconfident."
+    )
+    warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
+    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(StageConfig):
+    """Options of `import`: a fine-tuned classifier to a teacher bundle."""
+
+    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig(InputConfig, TrainingConfig):
+    """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.
+
+    There is no field for labels or for source text, here or anywhere below: adaptation is source-free.
+    """
+
+    method: Method = option("shot-im", "How the teacher meets the target: none is plain distillation.")
+    adapt_epochs: Annotated[int, Ge(1)] = option(3, "Passes over the target texts while the teacher adapts.")
+    adapt_learning_rate: Annotated[float, Gt(0)] = option(2e-5, "Peak learning rate of the teacher's adaptation.")
+    adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
+    diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
+    pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of method shot's pseudo-labels.")
+
+    student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
+    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
+    temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
+    distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
+    distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
+    distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
+    spans: Annotated[int, Ge(0)] = option(6, "Random spans of each text that the teacher labels as well.")
+    span_min_words: Annotated[int, Ge(1)] = option(12, "Shortest span, in words.")
+    span_max_words: Annotated[int, Ge(1)] = option(80, "Longest span, in words.")
+    warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
+    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+    min_agreement: Annotated[float, Ge(0), Le(1)] = option(
+        0.99, "int8 becomes the default model only if it labels this share of target texts as fp32 does."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig(StageConfig):
+    """How a bundle is run."""
+
+    model: OnnxChoice = option("auto", "Which ONNX file: auto takes the one the bundle recommends.")
+    batch_size: Annotated[int, Ge(1)] = option(32, "Texts a run of the network.")
+    threads: Annotated[int, Ge(0)] = option(1, "CPU threads; 0 takes all cores.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(InputConfig, RuntimeConfig):
+    """Options of `predict`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
+    """Options of `evaluate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(StageConfig):
+    """Options of `demo`; everything else is the stages' own default."""
+
+    target: Literal["products", "tweets", "editorials"] = option("products", "Which of VADER's domains is the target.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice, the split included.")
+    precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads of training; 0 leaves it to PyTorch.")
+
+
+def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
+    """A validated config: defaults, overlaid by each layer in turn.
+
+    Args:
+        kind: the config dataclass.
+        layers: option names to values; later ones win.
+
+    Raises:
+        ConfigError: listing every unknown key, wrong type and out-of-range value at once.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    merged = {key: value for layer in layers for key, value in layer.items()}
+    try:
+        return TypeAdapter(kind).validate_python(merged)
+    except ValidationError as error:
+        known = ", ".join(sorted(entry.name for entry in fields(kind)))
+        problems = [_explain(entry) for entry in error.errors()]
+        unknown = any(entry["type"] == "unexpected_keyword_argument" for entry in error.errors())
+        raise ConfigError(
+            f"{len(problems)} invalid option(s): " + "; ".join(problems),
+            fix=f"known options are {known}" if unknown else "correct them; `--help` lists the ranges",
+        ) from None
+
+
+def _explain(entry: Any) -> str:
+    name = ".".join(str(part) for part in entry["loc"]) or "options"
+    if entry["type"] == "unexpected_keyword_argument":
+        return f"{name} is unknown"
+    message = entry["msg"][0].lower() + entry["msg"][1:]
+    return f"{name} {message}, got {entry['input']!r}"
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The options in a TOML file, unvalidated; `resolve` checks them.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}", got=error.strerror, fix="name a readable TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML", got=str(error), fix="correct that line") from None

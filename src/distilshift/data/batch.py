@@ -1,0 +1,83 @@
+"""Tokenised texts in flat arrays, and batches of texts of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Texts are shuffled, then sorted by length within windows of this many batches: little padding, still random.
+WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token ids of many texts, end to end.
+
+    Attributes:
+        ids: (tokens,) int32.
+        type_ids: (tokens,) uint8; 1 marks the second text of a pair.
+        offsets: (texts + 1,) int64; text i is ids[offsets[i]:offsets[i + 1]].
+        pad_id: the id that fills short rows of a batch.
+    """
+
+    ids: NDArray[np.int32]
+    type_ids: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(texts,) tokens of each text."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def from_rows(cls, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]], pad_id: int) -> TokenStore:
+        """Lay rows of token ids end to end."""
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
+        flat = np.fromiter((token for row in ids for token in row), np.int32, offsets[-1])
+        types = np.fromiter((kind for row in type_ids for kind in row), np.uint8, offsets[-1])
+        return cls(flat, types, offsets, pad_id)
+
+    def batch(self, indices: NDArray[np.integer]) -> dict[str, NDArray[np.int64]]:
+        """The named inputs of these texts, each of shape (len(indices), longest), int64."""
+        longest = int(self.lengths[indices].max())
+        inputs = {
+            "input_ids": np.full((len(indices), longest), self.pad_id, np.int64),
+            "attention_mask": np.zeros((len(indices), longest), np.int64),
+            "token_type_ids": np.zeros((len(indices), longest), np.int64),
+        }
+        for row, index in enumerate(indices):
+            span = slice(self.offsets[index], self.offsets[index + 1])
+            length = span.stop - span.start
+            inputs["input_ids"][row, :length] = self.ids[span]
+            inputs["attention_mask"][row, :length] = 1
+            inputs["token_type_ids"][row, :length] = self.type_ids[span]
+        return inputs
+
+
+def shuffled_batches(lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """One epoch's batches of text indices: each text once, like lengths together, in random order.
+
+    A pure function of its arguments, so that a resumed run meets the same batches.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order, window = rng.permutation(len(lengths)), batch_size * WINDOW_BATCHES
+    batches = []
+    for start in range(0, len(order), window):
+        chunk = order[start : start + window]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        batches += [chunk[first : first + batch_size] for first in range(0, len(chunk), batch_size)]
+    return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def sorted_batches(lengths: NDArray[np.integer], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """Batches for a pass without learning: longest first, so that memory peaks at once rather than late."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

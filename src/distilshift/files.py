@@ -1,0 +1,142 @@
+"""Writing so that a stop at any moment leaves the old output or the new one, never half of either."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distilshift.errors import OutputError
+
+# Native libraries report a full disk in their own exception types; this text is what they share.
+_NO_SPACE_TEXT = "No space left on device"
+_REASONS = {
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written",
+    errno.EPERM: "choose a folder that can be written",
+    errno.ENOTDIR: "choose a folder whose parent is a folder",
+    errno.EEXIST: "choose another output",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into OutputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise OutputError(f"cannot write {path}", got=os.strerror(error.errno), fix=_REASONS[error.errno]) from error
+    except Exception as error:
+        if _NO_SPACE_TEXT not in str(error):
+            raise
+        raise OutputError(f"cannot write {path}", got=_NO_SPACE_TEXT, fix=_REASONS[errno.ENOSPC]) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(path: Path) -> None:
+    """Force a written file to the disk, so that a rename never precedes the content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file atomically."""
+    with output_errors(path), new_file(path, overwrite=True) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file atomically; keys keep their order."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift.json") -> None:
+    """Refuse an output that exists, before any work is done.
+
+    Args:
+        output: the folder to be.
+        overwrite: let it be replaced if it is ours.
+        mark: the file that shows that it is.
+
+    Raises:
+        OutputError: it exists, and `overwrite` is off or it is not ours.
+    """
+    if not output.exists() and not output.is_symlink():
+        return
+    if not overwrite:
+        raise OutputError(f"{output} exists", expected="a new name", fix="choose another output, or pass --overwrite")
+    ours = output.is_dir() and not output.is_symlink() and (output / mark).is_file()
+    empty = output.is_dir() and not any(output.iterdir())
+    if not ours and not empty:
+        raise OutputError(
+            f"{output} has no {mark}, so --overwrite leaves it alone", fix="choose another output, or remove it"
+        )
+
+
+@contextmanager
+def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the name when the block succeeds, and vanishes otherwise.
+
+    Raises:
+        OutputError: `path` exists and `overwrite` is off, or is a folder.
+    """
+    if path.is_dir() or (path.exists() and not overwrite):
+        fix = "choose another output" if path.is_dir() else "choose another output, or pass --overwrite"
+        raise OutputError(f"{path} exists", expected="a new name", fix=fix)
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    try:
+        yield part
+        flush(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshift.json") -> Iterator[Path]:
+    """A temporary folder beside `output` that takes its name when the block succeeds, and vanishes otherwise.
+
+    Raises:
+        OutputError: `output` exists, or cannot be written.
+    """
+    require_free(output, overwrite, mark)
+    with output_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{output.name}.part-", dir=output.parent))
+        try:
+            part.chmod(0o755)
+            yield part
+            for path in part.rglob("*"):
+                if path.is_file():
+                    flush(path)
+            _swap(part, output)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part: Path, output: Path) -> None:
+    """Give `part` the name `output`; what had it is moved aside first and removed last."""
+    if not output.exists():
+        part.rename(output)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent)) / "old"
+    output.rename(aside)
+    part.rename(output)
+    shutil.rmtree(aside.parent, ignore_errors=True)

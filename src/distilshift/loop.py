@@ -1,0 +1,253 @@
+"""The one training loop: Accelerate runs it, a run directory makes it resumable."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distilshift import progress
+from distilshift.config import Precision, TrainingConfig
+from distilshift.data.batch import shuffled_batches
+from distilshift.run import RunDirectory
+
+CHECKPOINT_SECONDS = 60.0
+GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a loop steps.
+
+    Attributes:
+        name: shown to the user, and the name of its checkpoint.
+        epochs: passes over the data.
+        batch_size: texts a step.
+        learning_rate: the peak of a linear warm-up and decay to 0.
+        warmup_fraction: share of the steps that warm up.
+        weight_decay: AdamW's.
+        seed: of the order of texts and of dropout.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_fraction: float
+    weight_decay: float
+    seed: int
+
+
+class Objective(ABC):
+    """What a stage minimises, with whatever state it carries from step to step."""
+
+    @abstractmethod
+    def lengths(self, epoch: int) -> NDArray[np.int64]:
+        """Tokens of each text of this epoch, to batch like with like."""
+
+    @abstractmethod
+    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
+        """The scalar to minimise over these texts."""
+
+    def before_step(self, step: int, steps: int) -> None:  # noqa: B027 - a hook, empty by default
+        """Called before each step, `step` counting from 0."""
+
+    def after_epoch(self, epoch: int) -> None:  # noqa: B027 - a hook, empty by default
+        """Called after each epoch."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors that a checkpoint must hold beside model and optimiser."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027 - a hook, empty by default
+        """Put back what `state` gave."""
+
+
+def hardware_multiplies_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: tensor cores, AMX, or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def make_accelerator(config: TrainingConfig) -> Accelerator:
+    """An Accelerator in the wanted precision; a config with threads sets PyTorch's."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    # One process may run several stages in different precisions; Accelerate keeps the first one's otherwise.
+    AcceleratorState._reset_state()
+    precision = resolve_precision(config.precision)
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def resolve_precision(precision: Precision) -> Precision:
+    """fp32 or bf16 for `auto`, by what the hardware has."""
+    if precision != "auto":
+        return precision
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16" if hardware_multiplies_bf16(device) else "fp32"
+
+
+def learning_rate_at(step: int, steps: int, config: LoopConfig) -> float:
+    """Linear warm-up over the first share of the steps, then linear decay to 0 after the last."""
+    warmup = max(1, math.ceil(config.warmup_fraction * steps))
+    rising = (step + 1) / warmup
+    falling = (steps - step) / max(1, steps - warmup + 1)
+    return config.learning_rate * min(1.0, rising, falling)
+
+
+def train_once(
+    model: Any,
+    objective: Objective,
+    config: LoopConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    finish: Callable[[], None] = lambda: None,
+) -> None:
+    """Train as `train` does, then `finish`; where this run has done so before, take the weights it kept."""
+    kept = f"{config.name}.done"
+    if kept in run:
+        load_weights(run, kept, model)
+        return
+    train(model, objective, config, accelerator, run)
+    finish()
+    save_weights(run, kept, model)
+    run.drop(config.name)
+
+
+def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Accelerator, run: RunDirectory) -> None:
+    """Minimise the objective over the model's trainable parameters, in place.
+
+    Continues from the run's checkpoint where there is one; SIGINT saves one and raises KeyboardInterrupt.
+    Every step seeds its own randomness from (seed, step), so that a continued run equals an uninterrupted one.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    steps_an_epoch = math.ceil(len(objective.lengths(0)) / config.batch_size)
+    steps = steps_an_epoch * config.epochs
+    done = _restore(run, config.name, model, optimizer, objective)
+    last_save = time.monotonic()
+    try:
+        with progress.stage(config.name, steps, done) as advance, _deferred_interrupt() as interrupted:
+            for step in range(done, steps):
+                epoch, within = divmod(step, steps_an_epoch)
+                if within == 0 or step == done:
+                    batches = shuffled_batches(objective.lengths(epoch), config.batch_size, config.seed, epoch)
+                _step(prepared, objective, optimizer, accelerator, config, (epoch, step, steps), batches[within])
+                if within == steps_an_epoch - 1:
+                    objective.after_epoch(epoch)
+                advance(1)
+                if interrupted() or time.monotonic() - last_save > CHECKPOINT_SECONDS:
+                    _save(run, config.name, model, optimizer, objective, step + 1)
+                    last_save = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt
+    finally:
+        accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+        accelerator.free_memory()
+
+
+def _step(
+    model: Any,
+    objective: Objective,
+    optimizer: Any,
+    accelerator: Accelerator,
+    config: LoopConfig,
+    at: tuple[int, int, int],
+    indices: NDArray[np.int64],
+) -> None:
+    epoch, step, steps = at
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, steps, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0]))
+        objective.before_step(step, steps)
+        model.train()
+        loss = objective.loss(epoch, indices)
+        accelerator.backward(loss)
+    accelerator.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Any]:
+    """Note the first Ctrl-C, so that it is acted on between steps; a second one stops at once."""
+    seen = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal seen
+        seen = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: signals do not come here
+        yield lambda: False
+        return
+    try:
+        yield lambda: seen
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _save(run: RunDirectory, name: str, model: Any, optimizer: Any, objective: Objective, step: int) -> None:
+    from safetensors.torch import save_file
+
+    # Tied weights share memory, which safetensors refuses: each tensor is saved as its own copy.
+    tensors = {f"model.{key}": value.detach().clone() for key, value in model.state_dict().items()}
+    tensors |= {f"objective.{key}": value.contiguous() for key, value in objective.state().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.clone() for key, value in state.items()}
+    run.save(name, lambda path: save_file(tensors, path), step=step)
+
+
+def _restore(run: RunDirectory, name: str, model: Any, optimizer: Any, objective: Objective) -> int:
+    """Put a checkpoint's state back; the number of steps it had finished."""
+    from safetensors.torch import load_file
+
+    if name not in run:
+        return 0
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
+    for key, value in load_file(run.file(name)).items():
+        part, rest = key.split(".", 1)
+        parts[part][rest] = value
+    model.load_state_dict(parts["model"])
+    objective.load_state(parts["objective"])
+    saved = optimizer.state_dict()
+    for key, value in parts["optimizer"].items():
+        index, field = key.split(".", 1)
+        saved["state"].setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict(saved)
+    return int(run.facts(name)["step"])
+
+
+def save_weights(run: RunDirectory, name: str, model: Any) -> None:
+    """Keep a finished model's weights in the run, so that a later start skips its stage."""
+    from safetensors.torch import save_file
+
+    def write(path: Path) -> None:
+        save_file({key: value.detach().clone() for key, value in model.state_dict().items()}, path)
+
+    run.save(name, write)
+
+
+def load_weights(run: RunDirectory, name: str, model: Any) -> None:
+    """Put back what `save_weights` kept."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(run.file(name)))

@@ -1,0 +1,185 @@
+"""`adapt`, the main job: a teacher bundle and unlabelled target texts to a student bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from distilshift.adaptation import adapt_teacher
+from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
+from distilshift.card import student_card
+from distilshift.config import AdaptConfig, resolve
+from distilshift.data.read import read_examples
+from distilshift.distil import LabelledView, distil_student, label_views
+from distilshift.encoder import Classifier, load_classifier, scale_logits
+from distilshift.errors import ConfigError, DataError
+from distilshift.export import export_onnx
+from distilshift.files import require_free
+from distilshift.loop import make_accelerator
+from distilshift.metrics import agreement
+from distilshift.predict import ONNX_FILES, Network, load_tokenizer
+from distilshift.quantise import Parity, compare, quantise_dynamic
+from distilshift.run import RunDirectory, open_run
+from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.student import build_student
+from distilshift.types import AdaptResult, Example
+
+# As many target texts as settle a share near 0.99 to half a point; more would only take longer.
+PARITY_TEXTS = 2000
+
+
+def adapt(
+    teacher: str | Path,
+    texts: str | Path | Sequence[str] | Sequence[Example],
+    output: str | Path,
+    config: AdaptConfig | None = None,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    **options: Any,
+) -> AdaptResult:
+    """Adapt a teacher to unlabelled target texts, distil it into a small student, and export that.
+
+    Neither labels nor source texts can be given: there is nothing that would take them.
+
+    Args:
+        teacher: a teacher bundle.
+        texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too), or the texts themselves.
+        output: the student bundle's folder; unfinished work lives in `<output>.run`.
+        config: the options; the defaults where None.
+        overwrite: replace a bundle that is there.
+        fresh: discard an unfinished run instead of continuing it.
+        options: single fields of AdaptConfig.
+
+    Raises:
+        DistilshiftError: an input, an option or the output is unusable; nothing is written then.
+    """
+    start = time.perf_counter()
+    settings = resolve(AdaptConfig, (config or AdaptConfig()).to_dict(), options)
+    folder, source = Path(output), Path(teacher)
+    _check_spans(settings)
+    require_free(folder, overwrite)
+    manifest = read_manifest(source, "teacher")
+    verify(source, manifest)
+    examples = _examples(texts, settings)
+    key = identity("adapt", settings, teacher=manifest.files["model.safetensors"], texts=fingerprint_examples(examples))
+    with open_run(run_path(folder), key, fresh) as run:
+        accelerator = make_accelerator(settings)
+        student, views = _distilled(source, manifest, examples, settings, accelerator, run)
+        summary = _write(folder, student, views[0], examples, manifest, settings, overwrite)
+    return AdaptResult(folder, summary, time.perf_counter() - start)
+
+
+def _check_spans(config: AdaptConfig) -> None:
+    if config.span_min_words > config.span_max_words:
+        raise ConfigError(
+            "the shortest span is longer than the longest",
+            expected="span_min_words <= span_max_words",
+            got=f"{config.span_min_words} > {config.span_max_words}",
+            fix="swap them",
+        )
+
+
+def _examples(texts: str | Path | Sequence[str] | Sequence[Example], config: AdaptConfig) -> list[Example]:
+    if isinstance(texts, str | Path):
+        return list(read_examples(texts, config).examples)
+    examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
+    blank = [index for index, item in enumerate(examples) if not item.text.strip()]
+    if blank or not examples:
+        raise DataError(
+            "the texts cannot be used",
+            expected="one text or more, none blank",
+            got=f"a blank one at index {blank[0]}" if blank else "none",
+            fix="leave blank texts out",
+        )
+    return examples
+
+
+def _distilled(
+    source: Path,
+    manifest: Manifest,
+    examples: list[Example],
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> tuple[Classifier, list[LabelledView]]:
+    """The trained student, on the calibrated scale, and what the adapted teacher said of the texts."""
+    teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
+    temperature = manifest.statistics.temperature if manifest.statistics else 1.0
+    # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
+    scale_logits(teacher.model, temperature)
+    teacher.model.to(accelerator.device)
+    adapt_teacher(teacher, teacher.tokenise(examples), config, accelerator, run)
+    with seeded(config.seed):
+        student = build_student(teacher, config.student, config.student_layers)
+    views = label_views(teacher, student, examples, config, accelerator, run)
+    distil_student(student, views, config, accelerator, run)
+    scale_logits(student.model, 1.0 / temperature)
+    return student, views
+
+
+def _write(
+    folder: Path,
+    student: Classifier,
+    whole: LabelledView,
+    examples: list[Example],
+    teacher: Manifest,
+    config: AdaptConfig,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Export, measure, and write the bundle; returns the numbers on its card."""
+    manifest = Manifest(
+        kind="student",
+        label_names=teacher.label_names,
+        base_model=teacher.base_model,
+        max_length=student.max_length,
+        seed=config.seed,
+        config=config.portable(),
+        versions=versions(),
+        runtime={},
+    )
+    with new_bundle(folder, manifest, overwrite) as new:
+        (new / "onnx").mkdir()
+        export_onnx(student, new / ONNX_FILES["fp32"])
+        quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
+        student.save(new)
+        parity, logits = _parity(new, student, examples, config)
+        summary = _summary(parity, logits, whole, config, student)
+        summary["size_bytes"] = device_bytes(new, summary["default"])
+        manifest.runtime.update(summary)  # type: ignore[union-attr]
+        (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
+    return summary
+
+
+def device_bytes(bundle: Path, choice: str) -> int:
+    """Bytes that a device needs: the chosen ONNX file, the tokenizer and the configuration."""
+    return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
+
+
+def _parity(
+    folder: Path, student: Classifier, examples: list[Example], config: AdaptConfig
+) -> tuple[Parity, np.ndarray]:
+    sample = [examples[i] for i in np.random.default_rng(config.seed).permutation(len(examples))[:PARITY_TEXTS]]
+    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
+    networks = [Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id) for name in ONNX_FILES]
+    return compare(networks[0], networks[1], sample, config.min_agreement), networks[0].logits(examples)
+
+
+def _summary(
+    parity: Parity, logits: np.ndarray, whole: LabelledView, config: AdaptConfig, student: Classifier
+) -> dict[str, Any]:
+    predicted = np.bincount(logits.argmax(axis=1), minlength=logits.shape[1]) / len(logits)
+    return {
+        "default": "int8" if parity.accepted else "fp32",
+        "method": config.method,
+        "texts": len(logits),
+        "parameters": sum(p.numel() for p in student.model.parameters()),
+        "teacher_agreement": agreement(logits, whole.teacher_logits),
+        "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
+        "int8": parity.to_dict(),
+    }

@@ -1,0 +1,197 @@
+"""Labels and probabilities from a student bundle, with numpy, tokenizers and onnxruntime alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.config import OnnxChoice
+from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.errors import BundleError
+from distilshift.metrics import softmax
+from distilshift.types import Example, Prediction
+
+ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+# Several batches are sorted by length together, so that each holds texts of like length.
+STREAM_BATCHES = 16
+
+Text = str | tuple[str, str]
+
+
+class Network:
+    """One ONNX file with the bundle's tokenizer.
+
+    Attributes:
+        path: the ONNX file.
+    """
+
+    def __init__(self, path: Path, tokenizer: Tokenizer, pad_id: int, threads: int = 1) -> None:
+        self.path, self._tokenizer, self._pad_id = path, tokenizer, pad_id
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises private types for every defect of a file
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{path} does not load", got=reason, fix="make the student again") from None
+        self._names = [entry.name for entry in self._session.get_inputs()]
+
+    def tokenise(self, examples: Sequence[Example]) -> TokenStore:
+        """Token ids as the bundle's tokenizer gives them, cut at its length."""
+        pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]
+        encoded = self._tokenizer.encode_batch(pairs)
+        return TokenStore.from_rows([e.ids for e in encoded], [e.type_ids for e in encoded], self._pad_id)
+
+    def run(self, store: TokenStore, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Logits of these texts, (len(indices), classes)."""
+        batch = store.batch(indices)
+        return self._session.run(None, {name: batch[name] for name in self._names})[0]
+
+    def logits(self, examples: Sequence[Example], batch_size: int = 32) -> NDArray[np.float32]:
+        """Logits of all texts in their order, (texts, classes); batches hold texts of like length."""
+        store = self.tokenise(examples)
+        rows: NDArray[np.float32] | None = None
+        for indices in sorted_batches(store.lengths, batch_size):
+            values = self.run(store, indices)
+            if rows is None:
+                rows = np.empty((len(examples), values.shape[1]), np.float32)
+            rows[indices] = values
+        return rows if rows is not None else np.empty((0, 0), np.float32)
+
+
+class Runner(Protocol):
+    """Whatever turns texts into logits."""
+
+    def logits(self, examples: Sequence[Example]) -> NDArray[np.float32]:
+        """(texts, classes)."""
+
+
+def latency_ms(runners: Sequence[Runner], examples: Sequence[Example], texts: int = 100) -> list[list[float]]:
+    """Milliseconds from text to logits, one text at a time, for each runner in turn on the same text.
+
+    Args:
+        runners: measured side by side, alternating.
+        examples: the first `texts` of them are used, after a few to warm up.
+        texts: samples.
+
+    Returns:
+        the raw samples of each runner.
+    """
+    samples: list[list[float]] = [[] for _ in runners]
+    warm_up = list(examples[:5])
+    for index, example in enumerate([*warm_up, *examples[:texts]]):
+        for runner, taken in zip(runners, samples, strict=True):
+            start = time.perf_counter()
+            runner.logits([example])
+            if index >= len(warm_up):
+                taken.append(1000 * (time.perf_counter() - start))
+    return samples
+
+
+class Predictor:
+    """A student bundle, ready to label texts.
+
+    predictor = Predictor.load("student")
+    predictor.predict(["A joy to use."])[0].label
+    """
+
+    def __init__(self, network: Network, label_names: list[str]) -> None:
+        self._network, self.label_names = network, label_names
+
+    @classmethod
+    def load(cls, bundle: str | Path, *, model: OnnxChoice = "auto", threads: int = 1) -> Predictor:
+        """Open a student bundle, after checking the hashes of the files that it reads.
+
+        Args:
+            bundle: the folder.
+            model: fp32, int8, or the one the bundle recommends.
+            threads: CPU threads; 0 takes all cores.
+
+        Raises:
+            BundleError: not a student bundle, damaged, or its parts do not fit together.
+        """
+        folder = Path(bundle)
+        manifest = read_manifest(folder, "student")
+        return cls(load_network(folder, manifest, model, threads), manifest.label_names)
+
+    def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
+        """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1."""
+        examples = [_example(text) for text in texts]
+        if not examples:
+            return np.empty((0, len(self.label_names)))
+        return softmax(self._network.logits(examples, batch_size))
+
+    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction]:
+        """The likeliest label of each text, or of each (text, text) pair, with all probabilities."""
+        return [self._prediction(row) for row in self.probabilities(texts, batch_size)]
+
+    def stream(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[tuple[Example, Prediction | None]]:
+        """Predictions in input order, in constant memory; None for an example that carries a problem."""
+        source = iter(examples)
+        while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
+            usable = [item for item in chunk if item.problem is None]
+            rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
+            for item in chunk:
+                yield item, self._prediction(next(rows)) if item.problem is None else None
+
+    def _prediction(self, row: NDArray[np.float64]) -> Prediction:
+        shares = dict(zip(self.label_names, map(float, row), strict=True))
+        return Prediction(self.label_names[int(row.argmax())], shares)
+
+
+def _example(text: Text) -> Example:
+    return Example(text) if isinstance(text, str) else Example(*text)
+
+
+def load_network(bundle: Path, manifest: Manifest, model: OnnxChoice = "auto", threads: int = 1) -> Network:
+    """The chosen ONNX file of a student bundle, its files and their fit checked."""
+    choice = (manifest.runtime or {}).get("default", "fp32") if model == "auto" else model
+    name = ONNX_FILES[choice]
+    verify(bundle, manifest, only=("config.json", "tokenizer.json", name))
+    config = _read_config(bundle / "config.json")
+    tokenizer = load_tokenizer(bundle / "tokenizer.json", manifest.max_length, config)
+    network = Network(bundle / name, tokenizer, int(config.get("pad_token_id") or 0), threads)
+    classes = network.logits([Example("a")]).shape[1]
+    if classes != len(manifest.label_names):
+        raise BundleError(
+            f"{bundle} has parts of different models",
+            expected=f"{len(manifest.label_names)} logits",
+            got=str(classes),
+            fix="make the student again",
+        )
+    return network
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_tokenizer(path: Path, max_length: int, config: dict[str, Any]) -> Tokenizer:
+    """A tokenizer that cuts at `max_length`, checked to fit the model's embedding."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise BundleError(f"{path} does not load", got=str(error), fix="make the student again") from None
+    rows = int(config["vocab_size"])
+    if tokenizer.get_vocab_size() > rows:
+        raise BundleError(
+            f"{path} is of another model",
+            expected=f"at most {rows} pieces",
+            got=str(tokenizer.get_vocab_size()),
+            fix="make the student again",
+        )
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    return tokenizer

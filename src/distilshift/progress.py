@@ -1,0 +1,37 @@
+"""Progress for people: bars with an ETA on a terminal, one log line a stage elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger("distilshift")
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show one long step.
+
+    Args:
+        name: what is being done, in a few words.
+        total: units of work.
+        done: units an interrupted run had finished already.
+
+    Yields:
+        a function that takes the number of units just finished.
+    """
+    console, start = Console(stderr=True), time.perf_counter()
+    if not console.is_terminal:
+        yield lambda units: None
+        log.info("%s: %d in %.1f s", name, total - done, time.perf_counter() - start)
+        return
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(name, total=total, completed=done)
+        yield lambda units: progress.advance(task, units)

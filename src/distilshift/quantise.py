@@ -1,0 +1,74 @@
+"""An ONNX model to int8 weights, and whether that was worth it on the user's own texts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilshift.metrics import agreement
+from distilshift.predict import Network, latency_ms
+from distilshift.types import Example
+
+
+@dataclass(frozen=True)
+class Parity:
+    """fp32 against int8, measured on target texts.
+
+    Attributes:
+        agreement: share of texts that both label alike, 0 to 1.
+        max_difference: largest absolute difference of a logit.
+        fp32_bytes, int8_bytes: file sizes.
+        fp32_latency_ms_p50, int8_latency_ms_p50: median over single texts, one thread.
+        texts: how many were compared.
+        accepted: int8 agrees often enough and is faster.
+    """
+
+    agreement: float
+    max_difference: float
+    fp32_bytes: int
+    int8_bytes: int
+    fp32_latency_ms_p50: float
+    int8_latency_ms_p50: float
+    texts: int
+    accepted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return asdict(self)
+
+
+def quantise_dynamic(source: Path, target: Path) -> None:
+    """Signed int8 weights per output channel, activations quantised as they come.
+
+    Per channel keeps the labels where per tensor did not: see benchmarks/LOG.md.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # The quantiser advises a preprocessing step of its own; the exporter has optimised the graph already.
+    logger, level = logging.getLogger(), logging.getLogger().level
+    logger.setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logger.setLevel(level)
+
+
+def compare(fp32: Network, int8: Network, examples: list[Example], min_agreement: float) -> Parity:
+    """Run both networks over the texts, alternating the latency measurements."""
+    reference, quantised = fp32.logits(examples), int8.logits(examples)
+    agreed = agreement(reference, quantised)
+    slow, fast = latency_ms([fp32, int8], examples)
+    return Parity(
+        agreement=agreed,
+        max_difference=float(np.abs(reference - quantised).max()),
+        fp32_bytes=fp32.path.stat().st_size,
+        int8_bytes=int8.path.stat().st_size,
+        fp32_latency_ms_p50=float(np.median(slow)),
+        int8_latency_ms_p50=float(np.median(fast)),
+        texts=len(examples),
+        accepted=bool(agreed >= min_agreement and np.median(fast) < np.median(slow)),
+    )

@@ -1,0 +1,167 @@
+"""The run directory: one owner, a journal of what is finished, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.errors import RunError
+from distilshift.files import flush, output_errors, sha256_of, write_json
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class RunDirectory:
+    """Open run directory; use `open_run`.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path, journal: dict[str, Any]) -> None:
+        self.path, self._journal = path, journal
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._journal["files"]
+
+    def save(self, name: str, write: Callable[[Path], None], **facts: Any) -> None:
+        """Write a file through `write(path)` and note it, with `facts` (plain values), in the journal.
+
+        The journal moves to the new file only once it is on the disk; the old one goes last.
+        """
+        count = self._journal["writes"] + 1
+        path = self.path / f"{name}.{count}"
+        with output_errors(path):
+            write(path)
+            flush(path)
+        old = self._journal["files"].get(name)
+        self._journal["writes"] = count
+        self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), "facts": facts}
+        write_json(self.path / "journal.json", self._journal)
+        if old:
+            (self.path / old["file"]).unlink(missing_ok=True)
+
+    def file(self, name: str) -> Path:
+        """The path of a saved file, its content checked.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        entry = self._journal["files"][name]
+        path = self.path / entry["file"]
+        if not path.is_file() or sha256_of(path) != entry["sha256"]:
+            raise RunError(
+                f"{path} is damaged",
+                expected=f"sha256 {entry['sha256'][:12]}…",
+                fix="pass --fresh to start this run again",
+            )
+        return path
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What was noted beside a saved file."""
+        return self._journal["files"][name]["facts"]
+
+    def drop(self, name: str) -> None:
+        """Forget a file that is no longer needed, and remove it."""
+        entry = self._journal["files"].pop(name, None)
+        if entry:
+            write_json(self.path / "journal.json", self._journal)
+            (self.path / entry["file"]).unlink(missing_ok=True)
+
+    def arrays(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Arrays computed once: read back where an earlier start of this run saved them."""
+        from safetensors.numpy import load_file, save_file
+
+        if name not in self:
+            values = compute()
+            self.save(name, lambda path: save_file(values, path))
+        return load_file(self.file(name))
+
+
+def fingerprint(content: Any) -> str:
+    """sha256 (hex) of plain values, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def fingerprint_array(array: NDArray[Any]) -> str:
+    """sha256 (hex) of an array's type, shape and bytes."""
+    header = f"{array.dtype}{array.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+@contextmanager
+def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Iterator[RunDirectory]:
+    """Start or continue the run in `path`; it is removed when the block succeeds and kept when it does not.
+
+    Args:
+        path: the run directory, made where missing.
+        identity: what makes two runs the same: stage, options, hashes of the inputs, versions.
+        fresh: discard what an earlier run left there.
+
+    Raises:
+        RunError: another process holds it, or it belongs to another run.
+        OutputError: it cannot be written.
+    """
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("a")
+    with lock:
+        _claim(lock, path)
+        if fresh:
+            _clear(path)
+        run = RunDirectory(path, _journal(path, identity))
+        yield run
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _claim(lock: IO[str], path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(f"{path} is in use by another process", fix="wait for it, or choose another output") from None
+
+
+def _clear(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name != "lock":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    file = path / "journal.json"
+    if not file.exists():
+        _clear(path)
+        journal = {"identity": identity, "writes": 0, "files": {}}
+        write_json(file, journal)
+        return journal
+    try:
+        journal = json.loads(file.read_text(encoding="utf-8"))
+        found = journal["identity"]
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again") from None
+    if found != identity:
+        changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
+        raise RunError(
+            f"{path} holds an unfinished run with other inputs or options",
+            got=f"a change in {', '.join(changed)}",
+            fix="repeat the first command to continue it, or pass --fresh to discard it",
+        )
+    _drop_orphans(path, journal)
+    return journal
+
+
+def _drop_orphans(path: Path, journal: dict[str, Any]) -> None:
+    """Remove files that a killed process wrote but never noted."""
+    kept = {entry["file"] for entry in journal["files"].values()} | {"lock", "journal.json"}
+    for entry in path.iterdir():
+        if entry.name not in kept:
+            entry.unlink()

@@ -1,0 +1,295 @@
+"""`teach`: labelled source texts to a teacher bundle; `import_checkpoint`: a ready classifier to one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from distilshift.bundle import Manifest, Statistics, new_bundle
+from distilshift.config import ImportConfig, TeachConfig, resolve
+from distilshift.data.batch import TokenStore
+from distilshift.data.read import label_mapping, read_labelled, require_classes
+from distilshift.data.split import stratified_split
+from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
+from distilshift.errors import DataError
+from distilshift.files import require_free
+from distilshift.loop import LoopConfig, Objective, make_accelerator, train_once
+from distilshift.metrics import accuracy, confusion_matrix, softmax
+from distilshift.run import RunDirectory, open_run
+from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.types import Example, TeachResult
+
+
+class SupervisedObjective(Objective):
+    """Cross-entropy with label smoothing; keeps the weights of the epoch that validates best.
+
+    Source of label smoothing for a teacher that will be adapted: Liang et al. 2020, section 3.1.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        training: TokenStore,
+        labels: NDArray[np.int64],
+        validate: Any,
+        smoothing: float,
+        device: torch.device,
+    ) -> None:
+        self._classifier, self._store, self._labels = classifier, training, torch.from_numpy(labels)
+        self._validate, self._smoothing, self._device = validate, smoothing, device
+        self._best_score = torch.tensor(-torch.inf, dtype=torch.float64)
+        self._best: dict[str, Tensor] = {}
+
+    def lengths(self, epoch: int) -> NDArray[np.int64]:
+        return self._store.lengths
+
+    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
+        inputs = self._classifier.inputs(self._store, indices, self._device)
+        labels = self._labels[indices].to(self._device)
+        logits = self._classifier.model(**inputs).logits
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+
+    def after_epoch(self, epoch: int) -> None:
+        score = torch.tensor(self._validate(), dtype=torch.float64)
+        if score > self._best_score:
+            self._best_score = score
+            self._best = {k: v.detach().clone() for k, v in self._classifier.model.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"score": self._best_score} | {f"best.{key}": value for key, value in self._best.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self._best_score = state.pop("score")
+        self._best = {key.removeprefix("best."): value for key, value in state.items()}
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        self._classifier.model.load_state_dict(self._best)
+
+
+def teach(
+    data: str | Path | Sequence[Example],
+    output: str | Path,
+    config: TeachConfig | None = None,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    **options: Any,
+) -> TeachResult:
+    """Fine-tune an encoder on labelled texts and write a teacher bundle that holds none of them.
+
+    The epoch and the temperature are chosen on source validation texts.
+
+    Args:
+        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        output: the bundle's folder; unfinished work lives in `<output>.run`.
+        config: the options; the defaults where None.
+        overwrite: replace a bundle that is there.
+        fresh: discard an unfinished run instead of continuing it.
+        options: single fields of TeachConfig.
+
+    Raises:
+        DistilshiftError: an input, an option or the output is unusable; nothing is written then.
+    """
+    start = time.perf_counter()
+    settings = resolve(TeachConfig, (config or TeachConfig()).to_dict(), options)
+    folder = Path(output)
+    require_free(folder, overwrite)
+    training, validation = _examples(data, settings)
+    names = sorted({str(item.label) for item in training})
+    key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
+    with open_run(run_path(folder), key, fresh) as run:
+        with seeded(settings.seed):
+            classifier = load_classifier(settings.base_model, settings.max_length, names)
+        accelerator = make_accelerator(settings)
+        validate = _fit(classifier, training, validation, settings, accelerator, run)
+        statistics = _calibrate(classifier, validate(), training, validation)
+        manifest = _manifest(classifier, settings, statistics)
+        with new_bundle(folder, manifest, overwrite) as new:
+            classifier.save(new)
+            (new / "README.md").write_text(_card(manifest), encoding="utf-8")
+    seconds = time.perf_counter() - start
+    return TeachResult(folder, statistics.validation_accuracy, statistics.temperature, seconds)
+
+
+def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples."""
+    if isinstance(data, str | Path):
+        name, examples = str(data), list(read_labelled(data, config).examples)
+    else:
+        name, examples = "the examples", list(data)
+    require_classes(examples, name)
+    if config.validation is None:
+        return stratified_split(examples, config.validation_fraction, config.seed)
+    held_out = read_labelled(config.validation, config).examples
+    unknown = {item.label for item in held_out} - {item.label for item in examples}
+    if unknown:
+        raise DataError(
+            f"{config.validation} has labels that {name} lacks",
+            got=", ".join(sorted(map(str, unknown))),
+            fix="use the same label names in both files",
+        )
+    return examples, list(held_out)
+
+
+def _label_ids(classifier: Classifier, examples: Sequence[Example]) -> NDArray[np.int64]:
+    order = {name: index for index, name in enumerate(classifier.label_names)}
+    return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
+
+
+def _fit(
+    classifier: Classifier,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    config: TeachConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> Any:
+    """Train; returns a function that gives the validation logits of the chosen weights."""
+    held_out, labels = classifier.tokenise(validation), _label_ids(classifier, validation)
+
+    def validation_logits() -> NDArray[np.float32]:
+        return forward_all(classifier, held_out, accelerator.device, accelerator.autocast)["logits"]
+
+    def score() -> float:
+        return float(np.mean(validation_logits().argmax(axis=1) == labels))
+
+    classifier.model.to(accelerator.device)
+    objective = SupervisedObjective(
+        classifier,
+        classifier.tokenise(training),
+        _label_ids(classifier, training),
+        score,
+        config.label_smoothing,
+        accelerator.device,
+    )
+    loop = LoopConfig(
+        "teach",
+        config.epochs,
+        config.batch_size,
+        config.learning_rate,
+        config.warmup_fraction,
+        config.weight_decay,
+        config.seed,
+    )
+    train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
+    return validation_logits
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature in [0.05, 20] under which the labels are likeliest. Source: Guo et al. 2017, section 4.2.
+
+    Deviation: each label counts as (n + 1) / (n + classes) certain, as Platt (1999) does, since a few texts that
+    are all labelled right would otherwise call for unbounded confidence.
+    """
+    from scipy.optimize import minimize_scalar
+
+    texts, classes = logits.shape
+    targets = np.full((texts, classes), 1.0 / (texts + classes))
+    targets[np.arange(texts), labels] = (texts + 1.0) / (texts + classes)
+
+    def cost(log_temperature: float) -> float:
+        return float(-(targets * np.log(softmax(logits / np.exp(log_temperature)) + 1e-300)).sum(axis=1).mean())
+
+    return float(np.exp(minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
+
+
+def _calibrate(
+    classifier: Classifier, logits: NDArray[np.float32], training: Sequence[Example], validation: Sequence[Example]
+) -> Statistics:
+    """Fold the temperature into the model, and aggregate what may travel."""
+    labels, classes = _label_ids(classifier, validation), len(classifier.label_names)
+    temperature = fit_temperature(logits, labels)
+    scale_logits(classifier.model, 1.0 / temperature)
+    confusion = confusion_matrix(labels, logits.argmax(axis=1), classes)
+    shares = np.bincount(_label_ids(classifier, training), minlength=classes) / len(training)
+    return Statistics(shares.tolist(), confusion.tolist(), accuracy(confusion), temperature)
+
+
+def _manifest(classifier: Classifier, config: TeachConfig, statistics: Statistics) -> Manifest:
+    return Manifest(
+        kind="teacher",
+        label_names=classifier.label_names,
+        base_model=Path(config.base_model).name,
+        max_length=classifier.max_length,
+        seed=config.seed,
+        config=config.portable(),
+        versions=versions(),
+        statistics=statistics,
+    )
+
+
+def import_checkpoint(
+    checkpoint: str, output: str | Path, config: ImportConfig | None = None, *, overwrite: bool = False, **options: Any
+) -> Path:
+    """Turn a fine-tuned Hugging Face classifier into a teacher bundle, without data.
+
+    Its statistics are marked absent: there is no text to count.
+
+    Args:
+        checkpoint: folder or hub id.
+        output: the bundle's folder.
+        config: the options; the defaults where None.
+        overwrite: replace a bundle that is there.
+        options: single fields of ImportConfig.
+
+    Raises:
+        ModelError: it is not a single-label classifier of the BERT family.
+    """
+    settings, folder = resolve(ImportConfig, (config or ImportConfig()).to_dict(), options), Path(output)
+    require_free(folder, overwrite)
+    classifier = load_classifier(checkpoint, settings.max_length)
+    if settings.label_names:
+        _rename_labels(classifier, settings.label_names)
+    manifest = Manifest(
+        kind="teacher",
+        label_names=classifier.label_names,
+        base_model=Path(checkpoint).name,
+        max_length=classifier.max_length,
+        config=settings.portable(),
+        versions=versions(),
+    )
+    with new_bundle(folder, manifest, overwrite) as new:
+        classifier.save(new)
+        (new / "README.md").write_text(_card(manifest), encoding="utf-8")
+    return folder
+
+
+def _rename_labels(classifier: Classifier, names: str) -> None:
+    mapping = label_mapping(names)
+    numbers = [str(index) for index in range(len(classifier.label_names))]
+    if set(mapping) != set(numbers):
+        raise DataError(
+            "--label-names does not fit the checkpoint",
+            expected=f"a name for each of {', '.join(numbers)}",
+            got=names,
+            fix="name every class once, as 0=negative,1=positive",
+        )
+    renamed = {int(number): name for number, name in mapping.items()}
+    classifier.model.config.id2label = renamed
+    classifier.model.config.label2id = {name: index for index, name in renamed.items()}
+
+
+def _card(manifest: Manifest) -> str:
+    known = manifest.statistics
+    facts = (
+        f"accuracy {known.validation_accuracy:.3f} on held-out source texts; logits divided by {known.temperature:.3f} "
+        "so that its probabilities are calibrated"
+        if known
+        else "imported without data: no statistics"
+    )
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
+        f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
+        f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
+    )

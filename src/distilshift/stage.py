@@ -1,0 +1,54 @@
+"""What every stage does at its edges: fix the inputs' identity, name the versions, keep quiet randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distilshift.config import StageConfig
+from distilshift.run import fingerprint
+from distilshift.types import Example
+
+_LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of distilshift and of the libraries that shape its results."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run_path(output: Path) -> Path:
+    """Where the unfinished work for an output lives."""
+    return output.with_name(f"{output.name}.run")
+
+
+def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
+    """What makes two runs the same: a change in any of it starts another run.
+
+    Options are listed one by one, so that an error can name those that differ.
+    """
+    return {"stage": stage} | config.to_dict() | inputs | {f"version of {k}": v for k, v in versions().items()}
+
+
+def fingerprint_examples(examples: Sequence[Example]) -> str:
+    """sha256 (hex) of texts and labels, in order."""
+    return fingerprint([(item.text, item.pair, item.label) for item in examples])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the code inside, and leave the caller's random state as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

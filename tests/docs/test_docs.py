@@ -1,0 +1,69 @@
+"""The README's commands and code run as they stand, and generated pages are up to date."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilshift.errors import DownloadError
+from distilshift.packages import packaged_encoder
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _module(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_is_what_the_dataclasses_give():
+    assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == _module("generate").reference()
+
+
+def test_tables_are_what_the_result_files_give():
+    assert _module("tables").fill(README) == README
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with the files that the README names, small."""
+    from conftest import make_texts
+
+    for name, seed in (("reviews", 1), ("labelled", 3)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *make_texts(80, seed)])
+    (tmp_path / "target.txt").write_text("\n".join(text for text, _ in make_texts(60, 2)) + "\n")
+    return tmp_path
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("language", ["sh", "python"])
+def test_readme_blocks_run(language: str, workplace: Path):
+    try:
+        packaged_encoder("minilm-l6")
+    except DownloadError as error:
+        pytest.skip(f"the packaged encoder cannot be had: {error}")
+    (block,) = _blocks(language)
+    command = ["sh", "-e", "-c", block] if language == "sh" else [sys.executable, "-c", block]
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    import os
+
+    result = subprocess.run(
+        command, cwd=workplace, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert result.returncode == 0, result.stderr
+    assert {"teacher", "student"} <= {path.name for path in workplace.iterdir()}
+    assert not list(workplace.glob("*.run"))
