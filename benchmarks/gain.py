@@ -105,7 +105,7 @@ def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> No
         "seed": seed,
         "teacher": read_manifest(teacher).base_model,
         "student": f"cut-{config.student_layers}",
-        "teacher_test_accuracy": evaluate(teacher, test, threads=0).accuracy,
+        "teacher_test_accuracy": evaluate(teacher, test).accuracy,
         "test_accuracy": evaluate(student, test, model="fp32").accuracy,
         "test_accuracy_int8": evaluate(student, test, model="int8").accuracy,
         "all_accuracy": evaluate(student, everything, model="fp32").accuracy,

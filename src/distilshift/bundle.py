@@ -165,10 +165,10 @@ def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None
         path = bundle / name
         if name not in manifest.files:
             raise _damaged(path, "the manifest does not list it")
-        if not path.resolve().is_relative_to(bundle.resolve()):
-            raise _damaged(path, "it leads out of the bundle")
         if not path.is_file():
             raise _damaged(path, "it is missing")
+        if not path.resolve().is_relative_to(bundle.resolve()):
+            raise _damaged(path, "it leads out of the bundle")
         if sha256_of(path) != manifest.files[name]:
             raise _damaged(path, f"its sha256 is not the manifest's {manifest.files[name][:12]}…")
     if only is None:
@@ -178,7 +178,7 @@ def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None
 def _refuse_foreign(bundle: Path, manifest: Manifest) -> None:
     for path in bundle.rglob("*"):
         name = path.relative_to(bundle).as_posix()
-        if name == MANIFEST or path.is_dir() or name in manifest.files:
+        if name == MANIFEST or name in manifest.files or (path.is_dir() and not path.is_symlink()):
             continue
         if path.suffix in EXECUTABLE_SUFFIXES or path.is_symlink():
             raise BundleError(

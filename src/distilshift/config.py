@@ -119,10 +119,12 @@ class AdaptConfig(InputConfig, TrainingConfig):
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
     temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
-    distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
+    distil_epochs: Annotated[int, Ge(1)] = option(8, "Passes over the target texts while the student learns.")
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
-    spans: Annotated[int, Ge(0)] = option(6, "Random spans of each text that the teacher labels as well.")
+    spans: Annotated[int, Ge(0)] = option(
+        4, "Random spans of each text that the teacher labels as well, one every other epoch."
+    )
     span_min_words: Annotated[int, Ge(1)] = option(12, "Shortest span, in words.")
     span_max_words: Annotated[int, Ge(1)] = option(80, "Longest span, in words.")
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
@@ -149,6 +151,8 @@ class PredictConfig(InputConfig, RuntimeConfig):
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
     """Options of `evaluate`."""
+
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 takes all cores.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +205,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ConfigError: the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}", got=error.strerror, fix="name a readable TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

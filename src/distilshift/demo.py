@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig, DemoConfig, TeachConfig, resolve
 from distilshift.demo_data import DemoSplit, movie_sentences, split_domain, vader_domain
-from distilshift.encoder import forward_all, load_classifier
+from distilshift.encoder import cpu_threads, forward_all, load_classifier
 from distilshift.files import staged_folder, write_json
 from distilshift.pipeline import adapt, device_bytes
 from distilshift.predict import latency_ms, load_network
@@ -101,8 +101,8 @@ def _compare(teacher: Path, plain: Path, student: Path, split: DemoSplit) -> tup
     bundles = {"teacher": teacher, "plain_kd": plain, "student": student}
     networks = {name: load_network(bundles[name], read_manifest(bundles[name])) for name in ("plain_kd", "student")}
     runners = {"teacher": TorchRunner(teacher)} | networks
-    torch.set_num_threads(1)
-    samples = latency_ms(list(runners.values()), split.test, LATENCY_TEXTS)
+    with cpu_threads(1):
+        samples = latency_ms(list(runners.values()), split.test, LATENCY_TEXTS)
     labels = np.array([read_manifest(teacher).label_names.index(str(item.label)) for item in split.test])
     right = {name: runner.logits(split.test).argmax(axis=1) == labels for name, runner in runners.items()}
     rows = {

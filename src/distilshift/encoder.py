@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -22,6 +23,19 @@ from distilshift.types import Example
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+
+# What transformers raises for one or another defect of a checkpoint.
+_LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError, SafetensorError)
+
+
+# A CPU compiles and caches its kernels a shape: few widths keep them all in the cache, which a pass over texts of
+# every length overflows; measured, a third of a training step. The padding costs less.
+WIDTH_MULTIPLE = 16
+
+
+# Dropping attention weights draws a number for each pair of tokens, most of dropout's time on a CPU; that of hidden
+# states regularises enough, and stays.
+ATTENTION_DROPOUTS = {"attention_probs_dropout_prob", "attention_dropout"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +72,8 @@ class Classifier:
         return TokenStore.from_rows(encoded["input_ids"], encoded["token_type_ids"], self.tokenizer.pad_token_id)
 
     def inputs(self, store: TokenStore, indices: NDArray[np.integer], device: torch.device) -> dict[str, Tensor]:
-        """The model's own named inputs for these texts, each (len(indices), longest), int64."""
-        batch = store.batch(indices)
+        """The model's own named inputs for these texts, each (len(indices), width), int64."""
+        batch = store.batch(indices, WIDTH_MULTIPLE if self.max_length % WIDTH_MULTIPLE == 0 else 1)
         if not takes_token_types(self.model):
             del batch["token_type_ids"]
         return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
@@ -73,6 +87,12 @@ class Classifier:
 def takes_token_types(model: Any) -> bool:
     """Whether the model tells the two texts of a pair apart by an input of its own."""
     return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+
+
+def input_names(model: Any) -> list[str]:
+    """Names of the model's inputs, in the order of an exported graph."""
+    names = ["input_ids", "attention_mask"]
+    return [*names, "token_type_ids"] if takes_token_types(model) else names
 
 
 def locate(name: str) -> str:
@@ -105,15 +125,19 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
         }
     with _loading(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+        for dropout in ATTENTION_DROPOUTS & set(config.to_dict()):
+            setattr(config, dropout, 0.0)
         model, report = AutoModelForSequenceClassification.from_pretrained(
             source,
             config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+        )
+        # Named and so saved: without token types, transformers would see pairs otherwise than onnxruntime does.
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, use_fast=True, trust_remote_code=False, model_input_names=input_names(model)
         )
     if label_names is None:
         _require_head(name, model, report["missing_keys"])
@@ -126,7 +150,7 @@ def _loading(name: str) -> Iterator[None]:
     packaged = ", ".join(PACKAGED_ENCODERS)
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+    except _LOAD_ERRORS as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         known = Path(name).exists()
         raise ModelError(
@@ -166,6 +190,13 @@ def _require_fit(name: str, model: Any, tokenizer: Any) -> None:
             f"the tokenizer of {name!r} is of another model",
             expected=f"at most {rows} pieces",
             got=str(pieces),
+            fix="put the model's own tokenizer files beside it",
+        )
+    if pieces <= len(tokenizer.all_special_ids):  # transformers makes an empty one up where there are no files
+        raise ModelError(
+            f"the tokenizer of {name!r} knows no words",
+            expected="tokenizer.json or vocab.txt",
+            got=f"{pieces} special pieces",
             fix="put the model's own tokenizer files beside it",
         )
     if tokenizer.pad_token_id is None:
@@ -247,11 +278,25 @@ def forward_all(
     return {name: _in_order(rows, len(store)) for name, rows in parts.items() if rows}
 
 
-def bundle_logits(bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
-    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32."""
+def bundle_logits(
+    bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0
+) -> NDArray[np.float32]:
+    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number."""
     classifier = load_classifier(str(bundle), max_length)
     store = classifier.tokenise(examples)
-    return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+    with cpu_threads(threads):
+        return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """PyTorch's number of threads inside the block; 0 leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _in_order(rows: list[tuple[NDArray[np.int64], Tensor]], count: int) -> NDArray[np.float32]:

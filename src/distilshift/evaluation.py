@@ -88,4 +88,4 @@ def _logits(
     # Only a teacher needs PyTorch, and only here.
     from distilshift.encoder import bundle_logits
 
-    return bundle_logits(bundle, manifest.max_length, examples, config.batch_size)
+    return bundle_logits(bundle, manifest.max_length, examples, config.batch_size, config.threads)

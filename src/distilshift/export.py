@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distilshift.encoder import Classifier, takes_token_types
+from distilshift.encoder import Classifier, input_names
 
 OPSET = 20
 
@@ -26,12 +26,6 @@ class _LogitsOnly(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.model(**dict(zip(self.names, inputs, strict=True))).logits
-
-
-def input_names(model: Any) -> list[str]:
-    """Names of the model's inputs, in the order of the exported graph."""
-    names = ["input_ids", "attention_mask"]
-    return [*names, "token_type_ids"] if takes_token_types(model) else names
 
 
 def export_onnx(classifier: Classifier, path: Path) -> None:

@@ -100,6 +100,7 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     if path.is_dir() or (path.exists() and not overwrite):
         fix = "choose another output" if path.is_dir() else "choose another output, or pass --overwrite"
         raise OutputError(f"{path} exists", expected="a new name", fix=fix)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         yield part
@@ -126,17 +127,23 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshif
             for path in part.rglob("*"):
                 if path.is_file():
                     flush(path)
+            require_free(output, overwrite, mark)  # another process may have taken the name since
             _swap(part, output)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def _swap(part: Path, output: Path) -> None:
-    """Give `part` the name `output`; what had it is moved aside first and removed last."""
+    """Give `part` the name `output`; what had it is moved aside first, removed last, and put back on failure."""
     if not output.exists():
         part.rename(output)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent)) / "old"
     output.rename(aside)
-    part.rename(output)
-    shutil.rmtree(aside.parent, ignore_errors=True)
+    try:
+        part.rename(output)
+    except BaseException:
+        aside.rename(output)
+        raise
+    finally:
+        shutil.rmtree(aside.parent, ignore_errors=True)

@@ -113,14 +113,19 @@ def _distilled(
     temperature = manifest.statistics.temperature if manifest.statistics else 1.0
     # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     scale_logits(teacher.model, temperature)
+    _untrained_student(teacher, config)  # one that cannot be built shall not cost an adaptation first
     teacher.model.to(accelerator.device)
     adapt_teacher(teacher, teacher.tokenise(examples), config, accelerator, run)
-    with seeded(config.seed):
-        student = build_student(teacher, config.student, config.student_layers)
+    student = _untrained_student(teacher, config)
     views = label_views(teacher, student, examples, config, accelerator, run)
     distil_student(student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
     return student, views
+
+
+def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
+    with seeded(config.seed):
+        return build_student(teacher, config.student, config.student_layers)
 
 
 def _write(

@@ -33,6 +33,10 @@ class RunDirectory:
     def __contains__(self, name: str) -> bool:
         return name in self._journal["files"]
 
+    def is_empty(self) -> bool:
+        """Whether nothing is saved that a later start could use."""
+        return not self._journal["files"]
+
     def save(self, name: str, write: Callable[[Path], None], **facts: Any) -> None:
         """Write a file through `write(path)` and note it, with `facts` (plain values), in the journal.
 
@@ -100,7 +104,7 @@ def fingerprint_array(array: NDArray[Any]) -> str:
 
 @contextmanager
 def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Iterator[RunDirectory]:
-    """Start or continue the run in `path`; it is removed when the block succeeds and kept when it does not.
+    """Start or continue the run in `path`; it is removed when the block succeeds, or fails with nothing saved.
 
     Args:
         path: the run directory, made where missing.
@@ -108,19 +112,37 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Itera
         fresh: discard what an earlier run left there.
 
     Raises:
-        RunError: another process holds it, or it belongs to another run.
+        RunError: another process holds it, it belongs to another run, or it is no run directory.
         OutputError: it cannot be written.
     """
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(path)
         lock = (path / "lock").open("a")
     with lock:
         _claim(lock, path)
         if fresh:
             _clear(path)
-        run = RunDirectory(path, _journal(path, identity))
-        yield run
-        shutil.rmtree(path, ignore_errors=True)
+        run, finished = None, False
+        try:
+            run = RunDirectory(path, _journal(path, identity))
+            yield run
+            finished = True
+        finally:
+            if finished or (run.is_empty() if run else not (path / "journal.json").exists()):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """What a run leaves before its journal is whole is its lock at the most; other files are the user's."""
+    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and not entry.name.startswith(".journal")]
+    if found and "journal.json" not in found:
+        raise RunError(
+            f"{path} is needed for unfinished work",
+            expected="a free name, or a run directory",
+            got=f"a folder with {sorted(found)[0]}",
+            fix="move it away, or choose another output",
+        )
 
 
 def _claim(lock: IO[str], path: Path) -> None:
@@ -131,9 +153,13 @@ def _claim(lock: IO[str], path: Path) -> None:
 
 
 def _clear(path: Path) -> None:
+    _remove_all_but(path, {"lock"})
+
+
+def _remove_all_but(path: Path, kept: set[str]) -> None:
     for entry in path.iterdir():
-        if entry.name != "lock":
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if entry.name not in kept:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +187,4 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 def _drop_orphans(path: Path, journal: dict[str, Any]) -> None:
     """Remove files that a killed process wrote but never noted."""
-    kept = {entry["file"] for entry in journal["files"].values()} | {"lock", "journal.json"}
-    for entry in path.iterdir():
-        if entry.name not in kept:
-            entry.unlink()
+    _remove_all_but(path, {entry["file"] for entry in journal["files"].values()} | {"lock", "journal.json"})

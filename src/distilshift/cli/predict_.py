@@ -50,12 +50,12 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
 
 
 def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
+    if not source.strip():
+        raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
     if source == "-" or _exists(source):
         return iter_examples(source, config, pass_bad=config.skip_bad)
     if "\n" not in source and source.lower().endswith(READABLE):
         raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix="check the path")
-    if not source.strip():
-        raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
     return iter([Example(source)])
 
 
@@ -70,8 +70,9 @@ def _exists(source: str) -> bool:
 def _writer(output: str | None, form: str | None, names: list[str], overwrite: bool) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
     if output is None:
-        yield _row_writer(sys.stdout, form or "jsonl", names)
-        sys.stdout.flush()
+        with output_errors(Path("standard output")):
+            yield _row_writer(sys.stdout, form or "jsonl", names)
+            sys.stdout.flush()
         return
     path = Path(output)
     with output_errors(path), new_file(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as f:

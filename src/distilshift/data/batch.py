@@ -44,9 +44,14 @@ class TokenStore:
         types = np.fromiter((kind for row in type_ids for kind in row), np.uint8, offsets[-1])
         return cls(flat, types, offsets, pad_id)
 
-    def batch(self, indices: NDArray[np.integer]) -> dict[str, NDArray[np.int64]]:
-        """The named inputs of these texts, each of shape (len(indices), longest), int64."""
-        longest = int(self.lengths[indices].max())
+    def batch(self, indices: NDArray[np.integer], multiple: int = 1) -> dict[str, NDArray[np.int64]]:
+        """The named inputs of these texts, each of shape (len(indices), width), int64.
+
+        Args:
+            indices: which texts.
+            multiple: the width is the longest text's, rounded up to a multiple of this.
+        """
+        longest = -(-int(self.lengths[indices].max()) // multiple) * multiple
         inputs = {
             "input_ids": np.full((len(indices), longest), self.pad_id, np.int64),
             "attention_mask": np.zeros((len(indices), longest), np.int64),

@@ -1,0 +1,58 @@
+"""Fixtures of the unit suite: the command line in this process, and an adaptation without its slow export."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Finished(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """A function that runs `distilshift ARGUMENTS` in this process."""
+    from distilshift.cli.main import main
+
+    def run(*arguments: str | Path) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["distilshift", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return Finished(int(stop.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def settled_heap(student_bundle: Path) -> None:
+    """Let the garbage collector pass over what the libraries have loaded: each training calls it twice."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def quick_export(monkeypatch: pytest.MonkeyPatch, student_bundle: Path, settled_heap: None) -> None:
+    """Let `adapt` take the ONNX files of a ready student: exporting takes seconds, and parity tests look at it."""
+    from distilshift import pipeline
+
+    def export(student: object, path: Path) -> None:
+        shutil.copy(student_bundle / "onnx" / "model.onnx", path)
+
+    def quantise(source: Path, target: Path) -> None:
+        shutil.copy(student_bundle / "onnx" / "model_quantized.onnx", target)
+
+    monkeypatch.setattr(pipeline, "export_onnx", export)
+    monkeypatch.setattr(pipeline, "quantise_dynamic", quantise)

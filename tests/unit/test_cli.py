@@ -1,0 +1,237 @@
+"""The command line at work: help, predict, evaluate, inspect, and options from files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilshift import Predictor, evaluate
+from distilshift.bundle import read_manifest
+from distilshift.cli.main import VERBS
+from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
+
+TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
+CONFIGS = {
+    "teach": TeachConfig,
+    "import": ImportConfig,
+    "adapt": AdaptConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_every_option(run_cli: Any, verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    done = run_cli(verb, "--help")
+    assert done.code == 0
+    assert done.err == ""
+    assert f" {verb} [OPTIONS]" in done.out
+    for field in fields(CONFIGS[verb]) if verb in CONFIGS else ():
+        assert "--" + field.name.replace("_", "-") in done.out
+
+
+def test_the_command_lists_its_verbs_and_version(run_cli: Any):
+    done = run_cli("--help")
+    assert done.code == 0
+    assert [verb for verb in VERBS if verb not in done.out] == []
+    assert run_cli("--version").out.strip().endswith("0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nosuch"], "No such command 'nosuch'"),
+        (["teach"], "Missing argument 'DATA'"),
+        (["teach", "a.csv"], "Missing option '-o'"),
+        (["adapt", "t", "a.txt", "-o", "x", "--adapt-batch-size", "1"], "1 is not in the range x>=2"),
+        (["adapt", "t", "a.txt", "-o", "x", "--method", "magic"], "'magic' is not one of"),
+        (["adapt", "t", "a.txt", "-o", "x", "--label-column", "y"], "No such option"),
+    ],
+)
+def test_a_wrong_command_is_a_usage_error(run_cli: Any, arguments: list[str], text: str):
+    done = run_cli(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert text in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """A function that puts bytes on standard input."""
+
+    def put(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    return put
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def predicted(student_bundle: Path) -> list[dict[str, Any]]:
+    """What the Python API says of TEXTS."""
+    found = Predictor.load(student_bundle).predict(TEXTS)
+    assert {item.label for item in found} == {"positive", "negative"}
+    return [{"text": text, **asdict(item)} for text, item in zip(TEXTS, found, strict=True)]
+
+
+def test_a_text_a_file_and_standard_input_give_what_the_api_gives(
+    run_cli: Any, piped: Any, student_bundle: Path, tmp_path: Path, predicted: list[dict[str, Any]]
+):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS))
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfreview\r\n" + "\r\n".join(TEXTS).encode())
+    assert rows_of(run_cli("predict", student_bundle, tmp_path / "a.txt").out) == predicted
+    assert rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv", "--text-column", "review").out) == predicted
+    for arguments in (["-"], []):
+        piped("\n".join(TEXTS).encode())
+        assert rows_of(run_cli("predict", student_bundle, *arguments).out) == predicted
+    (one,) = rows_of(run_cli("predict", student_bundle, TEXTS[1]).out)
+    alone = Predictor.load(student_bundle).predict(TEXTS[1:2])[0]  # of int8, a text's company changes the last digits
+    assert one == {"text": TEXTS[1], **asdict(alone)}
+    assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [["-o", "out.csv"], ["-o", "out.dat", "--format", "csv"], ["--format", "csv"]])
+def test_csv_output_has_a_column_a_class(
+    run_cli: Any, student_bundle: Path, tmp_path: Path, predicted: Any, arguments: list[str], monkeypatch: Any
+):
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("\n".join(TEXTS))
+    done = run_cli("predict", student_bundle, "a.txt", *arguments)
+    content = Path(arguments[1]).read_text() if "-o" in arguments else done.out
+    rows = list(csv.DictReader(io.StringIO(content)))
+    assert list(rows[0]) == ["text", "label", "negative", "positive", "problem"]
+    assert [row["label"] for row in rows] == [row["label"] for row in predicted]
+    assert [float(row["negative"]) for row in rows] == [row["probabilities"]["negative"] for row in predicted]
+    assert {row["problem"] for row in rows} == {""}
+
+
+def test_skipped_rows_keep_their_place(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    data = tmp_path / "a.jsonl"
+    lines = ['{"text": "good"}', '{"text": " "}', "{oops", '{"text": "bad", "text": "x"}', '{"text": "awful"}']
+    data.write_text("\n".join(lines))
+    rows = rows_of(run_cli("predict", student_bundle, data, "--skip-bad").out)
+    assert [row["label"] is None for row in rows] == [False, True, True, True, False]
+    assert ["problem" in row for row in rows] == [False, True, True, True, False]
+    assert "line 3: not JSON" in rows[2]["problem"]
+    assert (rows[0]["text"], rows[4]["text"]) == ("good", "awful")
+    assert run_cli("predict", student_bundle, data, "--skip-bad", "--format", "csv", "-o", tmp_path / "o").code == 0
+    table = list(csv.reader((tmp_path / "o").open()))
+    assert [bool(row[1]) for row in table[1:]] == [True, False, False, False, True]
+    assert [bool(row[-1]) for row in table[1:]] == [False, True, True, True, False]
+
+
+def test_an_output_file_appears_whole_or_not_at_all(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    data, output = tmp_path / "a.txt", tmp_path / "new" / "out.jsonl"
+    data.write_text("good\n" * 1000 + "\n")
+    assert run_cli("predict", student_bundle, data, "-o", output).code == 2
+    assert list(output.parent.iterdir()) == []
+    data.write_text("good\n" * 1000)
+    assert run_cli("predict", student_bundle, data, "-o", output).code == 0
+    first = output.read_text()
+    assert len(first.splitlines()) == 1000
+    assert "out.jsonl exists" in run_cli("predict", student_bundle, "bad", "-o", output).err
+    assert output.read_text() == first
+    assert run_cli("predict", student_bundle, "bad", "-o", output, "--overwrite").code == 0
+    assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
+    assert rows_of(output.read_text())[0]["text"] == "bad"
+
+
+def test_pairs_are_read_and_written(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    (tmp_path / "a.csv").write_text("text,other\ngood film,bad book\nbad,good\n")
+    rows = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv", "--pair-column", "other").out)
+    assert [(row["text"], row["pair"]) for row in rows] == [("good film", "bad book"), ("bad", "good")]
+    alone = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv").out)
+    assert abs(rows[0]["probabilities"]["positive"] - alone[0]["probabilities"]["positive"]) > 1e-3
+
+
+@pytest.mark.parametrize("choice", ["fp32", "int8"])
+def test_either_network_can_be_chosen(run_cli: Any, student_bundle: Path, choice: str):
+    (row,) = rows_of(run_cli("predict", student_bundle, "good film", "--model", choice).out)
+    wanted = Predictor.load(student_bundle, model=choice).predict(["good film"])[0]
+    assert row["probabilities"] == wanted.probabilities
+    other = Predictor.load(student_bundle, model="int8" if choice == "fp32" else "fp32").predict(["good film"])[0]
+    assert row["probabilities"] != other.probabilities
+
+
+def test_a_full_device_behind_standard_output_is_named(student_bundle: Path):
+    command = [sys.executable, "-m", "distilshift", "predict", str(student_bundle), "good"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: cannot write standard output: got No space left on device. Fix: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["student_bundle", "teacher_bundle"])
+def test_evaluate_prints_and_writes_what_the_api_gives(
+    run_cli: Any, request: pytest.FixtureRequest, source_file: Path, tmp_path: Path, kind: str
+):
+    bundle = request.getfixturevalue(kind)
+    wanted = evaluate(bundle, source_file)
+    assert wanted.accuracy == 1.0
+    assert wanted.confusion == ((100, 0), (0, 100))
+    done = run_cli("evaluate", bundle, source_file, "--json", tmp_path / "out.json")
+    assert done.code == 0
+    text = " ".join(done.out.split())
+    assert f"200 texts: accuracy 100.0%, macro-F1 1.000, calibration error {wanted.calibration_error:.3f}" in text
+    assert "│ positive │ 0 │ 100 │" in text
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written == json.loads(json.dumps(asdict(wanted)))
+
+
+@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 7), ("teacher_bundle", 5)])
+def test_inspect_verifies_and_shows(run_cli: Any, request: pytest.FixtureRequest, kind: str, files: int):
+    bundle = request.getfixturevalue(kind)
+    done = run_cli("inspect", bundle)
+    assert done.code == 0
+    assert f"{files} files, all hashes match" in done.out
+    assert f"{kind.split('_')[0].title()}: negative / positive" in done.out
+    manifest = read_manifest(bundle)
+    assert manifest.files["config.json"][:16] in done.out
+    assert json.loads(run_cli("inspect", bundle, "--json").out) == asdict(manifest)
+
+
+def test_options_of_a_file_hold_unless_the_command_line_says_otherwise(
+    run_cli: Any, tiny_encoder: Path, source_file: Path, tmp_path: Path
+):
+    options = tmp_path / "o.toml"
+    options.write_bytes(b"\xef\xbb\xbf" + f"base_model = '{tiny_encoder}'\nepochs = 2\nmax_length = 16\n".encode())
+    arguments = ["teach", source_file, "-o", tmp_path / "t", "--config", options]
+    done = run_cli(*arguments, "--epochs", "1", "--precision", "fp32")
+    assert done.code == 0
+    assert "Teacher in" in done.out
+    config = read_manifest(tmp_path / "t").config
+    assert (config["epochs"], config["max_length"], config["precision"]) == (1, 16, "fp32")
+
+
+def test_numeric_labels_that_are_kept_work_to_the_end(
+    run_cli: Any, tiny_encoder: Path, source_file: Path, tmp_path: Path, quick_export: None
+):
+    """`--label-names as-is` is said once, to `teach`."""
+    data = tmp_path / "numbers.csv"
+    rows = [json.loads(line) for line in source_file.read_text().splitlines()]
+    data.write_text("text,label\n" + "".join(f"{r['text']},{int(r['label'] == 'positive')}\n" for r in rows))
+    teach = ["teach", data, "-o", tmp_path / "t", "--base-model", tiny_encoder, "--epochs", 8]
+    assert "labels are numbers" in run_cli(*teach).err
+    options = ["--label-names", "as-is", "--learning-rate", "3e-3", "--precision", "fp32"]
+    assert run_cli(*teach, *options).code == 0
+    done = run_cli("adapt", tmp_path / "t", data, "-o", tmp_path / "s", "--student-layers", 1, "--precision", "fp32")
+    assert done.code == 0
+    for bundle in ("t", "s"):
+        assert read_manifest(tmp_path / bundle).label_names == ["0", "1"]
+        assert run_cli("evaluate", tmp_path / bundle, data).code == 0
+    assert evaluate(tmp_path / "t", data).accuracy == 1.0
+    assert rows_of(run_cli("predict", tmp_path / "s", "good").out)[0]["label"] in {"0", "1"}

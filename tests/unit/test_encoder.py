@@ -1,0 +1,309 @@
+"""Loading, tokenising, running and cutting BERT-family classifiers, and what cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification
+
+from distilshift import ImportConfig, import_checkpoint
+from distilshift.encoder import (
+    Classifier,
+    final_linear,
+    forward_all,
+    layers_of,
+    load_classifier,
+    position_limit,
+    scale_logits,
+    takes_token_types,
+)
+from distilshift.errors import ConfigError, DataError, ModelError
+from distilshift.student import build_student, cut, kept_layers
+from distilshift.types import Example
+from encoders import FAMILIES, make_checkpoint, make_encoder, make_tokenizer
+
+TEXTS = [
+    Example(text) for text in ("good film", "a very sad plot and it was the worst", "zebra", "it was " * 200, "bad")
+]
+PAIRS = [Example("good film", "bad book"), Example("sad " * 100, "it was"), Example("pan", "great handle " * 60)]
+CPU = torch.device("cpu")
+families = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that gives a four-layer checkpoint of a family, made once."""
+    made: dict[str, Path] = {}
+
+    def get(family: str = "bert") -> Path:
+        if family not in made:
+            made[family] = make_checkpoint(tmp_path_factory.mktemp("checkpoint") / family, family, layers=4)
+        return made[family]
+
+    return get
+
+
+def logits_of(classifier: Classifier, examples: list[Example], batch_size: int = 64) -> np.ndarray:
+    store = classifier.tokenise(examples)
+    return forward_all(classifier, store, CPU, nullcontext, batch_size=batch_size)["logits"]
+
+
+@families
+@pytest.mark.parametrize("examples", [TEXTS, PAIRS], ids=["texts", "pairs"])
+@pytest.mark.parametrize("max_length", [8, 30, 512])
+def test_texts_are_cut_at_max_length(checkpoint: Any, family: str, examples: list[Example], max_length: int):
+    classifier = load_classifier(str(checkpoint(family)), max_length)
+    limit = min(max_length, 64)
+    assert classifier.max_length == limit
+    store, tokenizer = classifier.tokenise(examples), classifier.tokenizer
+    assert store.lengths.max() == limit
+    assert store.lengths.min() < 13
+    for index, example in enumerate(examples):
+        ids = store.ids[store.offsets[index] : store.offsets[index + 1]]
+        assert ids[0] == tokenizer.cls_token_id
+        assert ids[-1] == tokenizer.sep_token_id
+        both = (example.text, example.pair) if example.pair else (example.text,)
+        assert ids.tolist() == tokenizer(*both, truncation=True, max_length=limit)["input_ids"]
+    assert np.isfinite(logits_of(classifier, examples)).all()  # the longest text fits the position table
+    assert set(store.type_ids) == ({0, 1} if examples is PAIRS and family != "mpnet" else {0})
+
+
+@families
+def test_a_batch_has_the_models_own_inputs_and_padding(checkpoint: Any, family: str):
+    classifier = load_classifier(str(checkpoint(family)), 16)
+    batch = classifier.inputs(classifier.tokenise(TEXTS), np.array([0, 1]), CPU)
+    names = {"input_ids", "attention_mask"} | ({"token_type_ids"} if family == "bert" else set())
+    assert set(batch) == names
+    assert takes_token_types(classifier.model) is (family == "bert")
+    pad = {"bert": 0, "mpnet": 1, "distilbert": 0}[family]
+    assert batch["input_ids"][0, 4:].unique().tolist() == [pad]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [4, batch["input_ids"].shape[1]]
+
+
+@families
+def test_outputs_come_in_order_whatever_the_batches(checkpoint: Any, family: str):
+    classifier = load_classifier(str(checkpoint(family)), 32)
+    together, alone = logits_of(classifier, TEXTS), logits_of(classifier, TEXTS, batch_size=1)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(together[::-1], logits_of(classifier, TEXTS[::-1]), rtol=0, atol=1e-5)
+    gaps = np.abs(together[:, None] - together[None]).max(axis=2)
+    assert gaps[~np.eye(len(TEXTS), dtype=bool)].min() > 1e-3  # else any order would do
+
+
+@families
+def test_features_are_what_the_last_linear_map_sees(checkpoint: Any, family: str):
+    classifier = load_classifier(str(checkpoint(family)), 32)
+    classifier.model.train()
+    seen = forward_all(classifier, classifier.tokenise(TEXTS), CPU, nullcontext, features=True, batch_size=2)
+    head = final_linear(classifier.model)
+    by_hand = seen["features"] @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    np.testing.assert_allclose(seen["logits"], by_hand, rtol=0, atol=1e-5)
+    assert classifier.model.training  # as it was
+
+
+@families
+def test_scaling_is_exact(checkpoint: Any, family: str):
+    classifier = load_classifier(str(checkpoint(family)), 32)
+    before = logits_of(classifier, TEXTS)
+    scale_logits(classifier.model, 0.5)
+    np.testing.assert_allclose(logits_of(classifier, TEXTS), before / 2, rtol=0, atol=1e-6)
+
+
+def test_the_position_table_limits_a_text(checkpoint: Any):
+    assert {family: position_limit(load_classifier(str(checkpoint(family)), 512).model) for family in FAMILIES} == {
+        "bert": 64,
+        "mpnet": 64,
+        "distilbert": 64,
+    }
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "kept"),
+    [(6, 3, [0, 2, 4]), (12, 6, [0, 2, 4, 6, 8, 10]), (12, 4, [0, 3, 6, 9]), (6, 4, [0, 1, 3, 4]), (2, 1, [0])],
+)
+def test_kept_layers_by_hand(teacher: int, student: int, kept: list[int]):
+    assert kept_layers(teacher, student) == kept
+
+
+@given(st.integers(1, 48), st.integers(1, 48))
+def test_kept_layers_are_spread_evenly(teacher: int, student: int):
+    if student > teacher:
+        with pytest.raises(ConfigError, match=f"expected at most {teacher}, .* got {student}"):
+            kept_layers(teacher, student)
+        return
+    kept = kept_layers(teacher, student)
+    gaps = {b - a for a, b in zip(kept, [*kept[1:], teacher], strict=True)}
+    assert kept[0] == 0
+    assert max(gaps) - min(gaps) <= 1
+    assert min(gaps) >= 1
+
+
+@families
+def test_a_cut_student_has_the_teachers_chosen_layers_and_loads_again(checkpoint: Any, tmp_path: Path, family: str):
+    teacher = load_classifier(str(checkpoint(family)), 32)
+    before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
+    student = cut(teacher, 2)
+    for own, source in zip(layers_of(student.model), (0, 2), strict=True):
+        for (name, ours), theirs in zip(
+            own.state_dict().items(), layers_of(teacher.model)[source].parameters(), strict=True
+        ):
+            assert torch.equal(ours, theirs), name
+    outside = {key for key in student.model.state_dict() if ".layer." not in key}
+    assert len(outside) > 5
+    assert all(torch.equal(student.model.state_dict()[key], before[key]) for key in outside)
+    assert student.model.config.num_hidden_layers == 2
+    assert student.tokenizer is teacher.tokenizer
+    student.save(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert len(layers_of(again)) == again.config.num_hidden_layers == 2
+    wanted = logits_of(student, TEXTS)
+    np.testing.assert_array_equal(logits_of(load_classifier(str(tmp_path), 32), TEXTS), wanted)
+    # The teacher is as it was, and is another function.
+    assert teacher.model.config.num_hidden_layers == 4
+    assert all(torch.equal(value, before[key]) for key, value in teacher.model.state_dict().items())
+    with torch.no_grad():
+        final_linear(student.model).weight.zero_()
+    assert np.abs(logits_of(teacher, TEXTS) - wanted).max() > 1e-2
+
+
+@pytest.mark.parametrize(("layers", "wanted"), [(1, 1), (2, 2), (5, 2)])
+def test_another_encoder_brings_its_tokenizer_and_takes_the_teachers_classes(
+    checkpoint: Any, tmp_path: Path, layers: int, wanted: int
+):
+    """An encoder with no more layers than asked for stays whole."""
+    other = make_encoder(tmp_path / "other", "mpnet", words="zebra lion")
+    teacher = load_classifier(str(checkpoint()), 32)
+    teacher.model.config.id2label = {0: "no", 1: "yes"}
+    student = build_student(teacher, str(other), layers)
+    assert len(layers_of(student.model)) == wanted
+    assert student.label_names == ["no", "yes"]
+    assert student.tokenizer.tokenize("zebra") == ["zebra"]
+    assert teacher.tokenizer.tokenize("zebra") != ["zebra"]
+    assert student.max_length == 32
+
+
+def test_a_student_deeper_than_its_teacher_is_refused(checkpoint: Any):
+    with pytest.raises(ConfigError, match=r"student_layers is too large: expected at most 4, .* got 5\. Fix"):
+        build_student(load_classifier(str(checkpoint()), 32), "cut", 5)
+
+
+def test_a_new_head_has_the_given_classes_in_order(tmp_path: Path):
+    classifier = load_classifier(str(make_encoder(tmp_path / "e")), 32, ["c", "a", "b"])
+    assert classifier.label_names == ["c", "a", "b"]
+    assert classifier.model.config.label2id == {"c": 0, "a": 1, "b": 2}
+    assert final_linear(classifier.model).out_features == 3
+
+
+def edit_config(folder: Path, **values: Any) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | values))
+
+
+def pickle_only(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.ones(1)}, folder / "pytorch_model.bin")
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def other_tokenizer(folder: Path) -> None:
+    """More pieces than the embedding has rows: ids would point past its end."""
+    make_tokenizer("bert", words=" ".join(f"word{index}" for index in range(200))).save_pretrained(folder)
+
+
+def without_padding(folder: Path) -> None:
+    tokenizer = make_tokenizer("bert")
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"cannot load .*: expected a .* folder .*safetensors"),
+    "pickled weights only": (pickle_only, "cannot load .*: expected .*model.safetensors"),
+    "truncated weights": (lambda f: truncate(f / "model.safetensors"), "cannot load .*got Error while deserializing"),
+    "no config": (lambda f: (f / "config.json").unlink(), "cannot load"),
+    "config is no JSON": (lambda f: (f / "config.json").write_text("{"), "cannot load .*not a valid JSON"),
+    "no tokenizer": (
+        lambda f: [(f / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+        "knows no words: .* got 5 special",
+    ),
+    "unknown architecture": (lambda f: edit_config(f, model_type="nosuch"), "cannot load .*nosuch"),
+    "remote code": (
+        lambda f: edit_config(f, model_type="mine", auto_map={"AutoConfig": "evil.Config"}),
+        "cannot load",
+    ),
+    "one class": (lambda f: make_checkpoint(f, num_labels=1), "is not a single-label classifier: .*num_labels 1"),
+    "several labels a text": (
+        lambda f: edit_config(f, problem_type="multi_label_classification"),
+        "is not a single-label classifier: .*multi_label",
+    ),
+    "regression": (lambda f: edit_config(f, problem_type="regression"), "is not a single-label classifier"),
+    "no head": (make_encoder, r"is not a classification checkpoint: .* got none for classifier.*teach --base-model"),
+    "tokenizer of another model": (
+        other_tokenizer,
+        r"tokenizer of .* is of another model: expected at most 80 pieces, got 257",
+    ),
+    "no padding token": (without_padding, "has no padding token"),
+}
+
+
+@pytest.mark.parametrize(("damage", "text"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_imported_is_refused_in_one_line(tmp_path: Path, damage: Callable[[Path], Any], text: str):
+    folder, output = make_checkpoint(tmp_path / "checkpoint"), tmp_path / "out"
+    load_classifier(str(folder), 32)  # whole until now
+    damage(folder)
+    with pytest.raises(ModelError, match=text) as caught:
+        import_checkpoint(str(folder), output)
+    assert caught.value.fix
+    assert len(str(caught.value).splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "nosuch", "no/such", "../nosuch"])
+def test_a_name_that_leads_nowhere_is_refused(name: str, monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"cannot load .*: expected a folder.* Fix: .*minilm-l6"):
+        load_classifier(name, 32, ["a", "b"])
+
+
+def test_not_a_bert_is_refused_when_it_is_to_be_cut(tmp_path: Path):
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    config = GPT2Config(vocab_size=90, n_embd=16, n_layer=1, n_head=1, n_positions=64, pad_token_id=0)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    make_tokenizer("bert").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"gpt2 is not a BERT-family encoder: .* Fix: use BERT, "):
+        cut(load_classifier(str(tmp_path), 32), 1)
+
+
+def test_import_keeps_the_function_and_renames_the_classes(checkpoint: Any, tmp_path: Path):
+    output = import_checkpoint(str(checkpoint()), tmp_path / "t", label_names="1=yes,0=no", max_length=16)
+    imported = load_classifier(str(output), 512)
+    assert imported.label_names == ["no", "yes"]
+    original = load_classifier(str(checkpoint()), 512)
+    assert original.label_names == ["LABEL_0", "LABEL_1"]
+    np.testing.assert_array_equal(logits_of(imported, TEXTS), logits_of(original, TEXTS))
+    manifest = json.loads((output / "distilshift.json").read_text())
+    assert (manifest["label_names"], manifest["max_length"], manifest["statistics"]) == (["no", "yes"], 16, None)
+
+
+@pytest.mark.parametrize(
+    "names", ["0=no", "0=no,1=yes,2=maybe", "no,yes", "0=no,2=yes", "0=same,1=same", "as-is", "0=,1=a"]
+)
+def test_wrong_names_for_an_import_are_refused(checkpoint: Any, tmp_path: Path, names: str):
+    with pytest.raises(DataError, match=r"--label-names.*0=negative,1=positive"):
+        import_checkpoint(str(checkpoint()), tmp_path / "t", ImportConfig(label_names=names))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,220 @@
+"""Outputs are whole or absent: failures, overwriting, foreign folders and full disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilshift import files
+from distilshift.errors import OutputError
+from distilshift.files import new_file, output_errors, require_free, staged_folder, write_json
+
+FULL = "No space left on device"
+FAILURES = {
+    "a bug": (ValueError("boom"), ValueError, "boom"),
+    "Ctrl-C": (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+    "a full disk": (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OutputError, "free some space"),
+    "a full disk, natively": (RuntimeError(f"I/O error: {FULL} (os error 28)"), OutputError, "free some space"),
+    "a read-only disk": (OSError(errno.EROFS, os.strerror(errno.EROFS)), OutputError, "can be written"),
+    "an unforeseen errno": (OSError(errno.EIO, os.strerror(errno.EIO)), OSError, "Input/output"),
+}
+failures = pytest.mark.parametrize(("error", "kind", "text"), FAILURES.values(), ids=FAILURES)
+
+
+def ours(folder: Path, content: str = "old") -> Path:
+    """A finished output of ours."""
+    folder.mkdir()
+    (folder / "distilshift.json").write_text("{}")
+    (folder / "content").write_text(content)
+    return folder
+
+
+def foreign_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "thesis.txt").write_text("x")
+
+
+def fail(path: Path, error: BaseException) -> None:
+    """Write a little, then fail."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("new")
+    raise error
+
+
+def fill(folder: Path, *sizes: int) -> None:
+    for size in sizes:
+        (folder / str(size)).write_bytes(b"x" * size)
+
+
+def tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_a_staged_folder_takes_its_name_only_at_the_end(tmp_path: Path):
+    output = tmp_path / "deep" / "out"
+    with staged_folder(output) as part:
+        (part / "a").write_text("x")
+        assert not output.exists()
+        assert part.parent == output.parent  # a rename within one file system
+    assert tree(tmp_path) == {"deep", "deep/out", "deep/out/a"}
+    assert output.stat().st_mode & 0o777 == 0o755
+
+
+@failures
+def test_a_failed_staged_folder_leaves_nothing(tmp_path: Path, error: BaseException, kind: type, text: str):
+    with pytest.raises(kind, match=text), staged_folder(tmp_path / "out") as part:
+        fail(part / "sub" / "a", error)
+    assert tree(tmp_path) == set()
+
+
+@failures
+def test_a_failed_overwrite_leaves_the_old_folder(tmp_path: Path, error: BaseException, kind: type, text: str):
+    output = ours(tmp_path / "out")
+    with pytest.raises(kind, match=text), staged_folder(output, overwrite=True) as part:
+        fail(part / "sub" / "a", error)
+    assert tree(tmp_path) == {"out", "out/distilshift.json", "out/content"}
+
+
+def test_an_overwrite_replaces_the_whole_folder(tmp_path: Path):
+    output = ours(tmp_path / "out")
+    with staged_folder(output, overwrite=True) as part:
+        (part / "fresh").write_text("new")
+        assert (output / "content").read_text() == "old"
+    assert tree(tmp_path) == {"out", "out/fresh"}
+
+
+def test_a_failed_swap_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output, rename = ours(tmp_path / "out"), Path.rename
+
+    def fail(self: Path, target: Path) -> Any:
+        if ".part-" in self.name:
+            raise OSError(errno.ENOSPC, FULL)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match=FULL), staged_folder(output, overwrite=True) as part:
+        (part / "fresh").write_text("new")
+    assert tree(tmp_path) == {"out", "out/distilshift.json", "out/content"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path: Path, overwrite: bool):
+    output = tmp_path / "out"
+    with pytest.raises(OutputError, match=r"exists|has no distilshift\.json"), staged_folder(output, overwrite):
+        foreign_folder(output)
+    assert tree(tmp_path) == {"out", "out/thesis.txt"}
+
+
+def test_an_existing_folder_is_refused_before_work(tmp_path: Path):
+    output = ours(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"exists: expected a new name\. Fix: .*--overwrite"), staged_folder(output):
+        pytest.fail("work was begun")
+    assert (output / "content").read_text() == "old"
+
+
+def foreign_link(path: Path) -> None:
+    path.symlink_to(ours(path.with_name("elsewhere")))
+
+
+@pytest.mark.parametrize("make", [foreign_folder, foreign_link, Path.touch])
+def test_overwrite_leaves_what_is_not_ours(tmp_path: Path, make: Any):
+    output = tmp_path / "out"
+    make(output)
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match="--overwrite leaves it alone"), staged_folder(output, overwrite=True):
+        pytest.fail("work was begun")
+    assert tree(tmp_path) == before
+
+
+def test_overwrite_takes_an_empty_folder(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    require_free(tmp_path / "out", overwrite=True)
+    with pytest.raises(OutputError):
+        require_free(tmp_path / "out")
+
+
+def test_a_parent_that_is_a_file_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot write .*file/out"), staged_folder(tmp_path / "file" / "out"):
+        pytest.fail("work was begun")
+
+
+def test_a_new_file_appears_whole_even_in_a_new_folder(tmp_path: Path):
+    path = tmp_path / "new" / "a.txt"
+    with new_file(path) as part:
+        part.write_text("x")
+        assert not path.exists()
+    assert path.read_text() == "x"
+    assert tree(tmp_path) == {"new", "new/a.txt"}
+
+
+@failures
+def test_a_failed_new_file_leaves_the_old_one(tmp_path: Path, error: BaseException, kind: type, text: str):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(kind, match=text), output_errors(path), new_file(path, overwrite=True) as part:
+        fail(part, error)
+    assert path.read_text() == "old"
+    assert tree(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_existing_file_or_folder_is_refused(tmp_path: Path, overwrite: bool):
+    (tmp_path / "file").touch()
+    taken = tmp_path if overwrite else tmp_path / "file"
+    with pytest.raises(OutputError, match="exists: expected a new name"), new_file(taken, overwrite):
+        pytest.fail("work was begun")
+
+
+def test_json_is_strict_and_keeps_its_order(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": "ü", "a": 1})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": "ü",\n  "a": 1\n}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert tree(tmp_path) == {"a.json"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 64 KiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"no mount command: {error}")
+    if done.returncode:
+        pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_really_full_disk_leaves_nothing(small_disk: Path):
+    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+        fill(part, 1_000, 100_000)
+    assert tree(small_disk) == set()
+    with staged_folder(small_disk / "out") as part:
+        fill(part, 1_000)
+    assert tree(small_disk) == {"out", "out/1000"}
+
+
+def test_safetensors_on_a_really_full_disk_is_an_output_error(small_disk: Path):
+    """A native library reports it in a type of its own."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+        save_file({"a": np.zeros(100_000)}, part / "model.safetensors")
+    assert tree(small_disk) == set()
+
+
+def test_hashes_are_of_the_content(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

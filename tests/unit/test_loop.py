@@ -1,0 +1,248 @@
+"""The training loop: its learning rate, its precision, and that a stopped run ends as if it had not been stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distilshift import adapt, adaptation, loop, teach
+from distilshift.adaptation import ShotObjective
+from distilshift.config import TrainingConfig
+from distilshift.distil import DistilObjective
+from distilshift.errors import RunError
+from distilshift.files import sha256_of
+from distilshift.loop import LoopConfig, hardware_multiplies_bf16, learning_rate_at, make_accelerator, resolve_precision
+from distilshift.source import SupervisedObjective
+
+# sha256 of the weights of a method's whole run, computed by the first test that needs it.
+UNINTERRUPTED: dict[str, str] = {}
+
+
+class KilledError(Exception):
+    """Stands for a process that vanished."""
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def kill() -> None:
+    raise KilledError
+
+
+def rate_config(warmup: float) -> LoopConfig:
+    return LoopConfig("x", 1, 1, 0.5, warmup, 0.0, 0)
+
+
+@given(st.integers(1, 300), st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_last_step_above_zero(steps: int, warmup: float):
+    rates = [learning_rate_at(step, steps, rate_config(warmup)) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] == 0.5
+    assert all(a < b for a, b in pairwise(rates[: peak + 1]))
+    assert all(a > b for a, b in pairwise(rates[peak:]))
+    assert min(rates) > 0
+    assert abs(peak - warmup * steps) <= 1
+
+
+def test_the_learning_rate_by_hand():
+    got = [learning_rate_at(step, 6, rate_config(0.3)) for step in range(7)]
+    assert got == pytest.approx([0.25, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fast", "got"),
+    [("auto", True, "bf16"), ("auto", False, "fp32"), ("fp32", True, "fp32"), ("bf16", False, "bf16")],
+)
+def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch, wanted: Any, fast: bool, got: str):
+    monkeypatch.setattr(loop, "hardware_multiplies_bf16", lambda device: fast)
+    assert resolve_precision(wanted) == got
+    # One process may train in several precisions.
+    for precision, mixed in ((wanted, got), ("fp32", "fp32")):
+        accelerator = make_accelerator(TrainingConfig(precision=precision))
+        assert accelerator.mixed_precision == {"bf16": "bf16", "fp32": "no"}[mixed]
+
+
+@pytest.mark.parametrize(("amx", "avx", "wanted"), [(0, 0, False), (1, 0, True), (0, 1, True)])
+def test_a_cpu_multiplies_bf16_with_amx_or_avx512(monkeypatch: pytest.MonkeyPatch, amx: int, avx: int, wanted: bool):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(amx))
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bool(avx))
+    assert hardware_multiplies_bf16(torch.device("cpu")) is wanted
+
+
+class Watch:
+    """Notes the steps an objective takes, and calls `act` before one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, objective: type) -> None:
+        self.steps: list[int] = []
+        self.at, self.act = -1, kill
+        inner = objective.before_step
+
+        def before_step(instance: Any, step: int, steps: int) -> None:
+            self.steps.append(step)
+            if step == self.at:
+                self.act()
+            inner(instance, step, steps)
+
+        monkeypatch.setattr(objective, "before_step", before_step)
+
+    def stop(self, work: Callable[[], Any], at: int, act: Callable[[], None]) -> None:
+        """Run `work` until it is stopped at that step."""
+        self.at, self.act = at, act
+        with pytest.raises(KeyboardInterrupt if act is interrupt else KilledError):
+            work()
+        self.at = -1
+        self.steps.clear()
+
+
+@pytest.fixture
+def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every step."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def taught(tmp_path: Path, tiny_encoder: Path, source_file: Path, settled_heap: None) -> Callable[..., str]:
+    """A function that teaches for 3 epochs of 6 steps, and gives the sha256 of the weights."""
+
+    def run(name: str, **options: Any) -> str:
+        fixed = {"base_model": str(tiny_encoder), "epochs": 3, "learning_rate": 3e-3, "max_length": 32}
+        teach(source_file, tmp_path / name, precision="fp32", **fixed | options)
+        return sha256_of(tmp_path / name / "model.safetensors")
+
+    return run
+
+
+@pytest.fixture
+def adapted(tmp_path: Path, teacher_bundle: Path, target_file: Path, quick_export: None, monkeypatch: Any) -> Any:
+    """A function that adapts for 2 epochs and distils for 3, of 4 steps each, and gives the sha256 of the weights."""
+    monkeypatch.setattr(adaptation, "REFRESHES", 2)  # pseudo-labels live for 4 steps
+
+    def run(name: str, method: str, **options: Any) -> str:
+        sizes = {"adapt_epochs": 2, "adapt_batch_size": 32, "distil_epochs": 3, "student_layers": 1}
+        rates = {"adapt_learning_rate": 1e-3, "distil_learning_rate": 1e-3, "pseudo_label_weight": 5.0}
+        output = tmp_path / name
+        adapt(teacher_bundle, target_file, output, method=method, precision="fp32", **sizes | rates | options)
+        return sha256_of(output / "model.safetensors")
+
+    return run
+
+
+def test_teaching_is_a_function_of_its_seed(taught: Any):
+    assert taught("a") == taught("b") != taught("c", seed=1)
+
+
+@pytest.mark.parametrize(("act", "first"), [(interrupt, 9), (kill, 8)], ids=["Ctrl-C", "killed"])
+def test_a_stopped_teaching_ends_as_if_it_had_not_been(
+    taught: Any, monkeypatch: pytest.MonkeyPatch, request: Any, tmp_path: Path, act: Any, first: int
+):
+    """Ctrl-C finishes its step and saves; a killed process goes back to its last checkpoint, here a step before."""
+    if act is kill:
+        request.getfixturevalue("checkpoints")
+    watch, handler = Watch(monkeypatch, SupervisedObjective), signal.getsignal(signal.SIGINT)
+    uninterrupted = taught("a")
+    assert watch.steps == list(range(18))
+    watch.stop(lambda: taught("b"), 8, act)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not (tmp_path / "b").exists()
+    assert (tmp_path / "b.run").is_dir()
+    assert taught("b") == uninterrupted
+    assert watch.steps == list(range(first, 18))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_best_epoch_survives_a_stop_after_it(taught: Any, monkeypatch: pytest.MonkeyPatch):
+    """The weights of the best epoch are part of a checkpoint."""
+    after_epoch = SupervisedObjective.after_epoch
+
+    def rig(scores: list[float]) -> None:
+        def rigged(self: Any, epoch: int) -> None:
+            self._validate = lambda: scores[epoch]
+            after_epoch(self, epoch)
+
+        monkeypatch.setattr(SupervisedObjective, "after_epoch", rigged)
+
+    rig([0.1, 0.2, 0.9])
+    last = taught("last")
+    rig([0.1, 0.9, 0.2])
+    second = taught("second")
+    assert second != last
+    watch = Watch(monkeypatch, SupervisedObjective)
+    watch.stop(lambda: taught("b"), 17, interrupt)
+    assert taught("b") == second
+    assert watch.steps == []
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "at", "act"),
+    [
+        ("shot-im", ShotObjective, 2, interrupt),
+        ("shot-im", DistilObjective, 6, kill),
+        ("shot", ShotObjective, 6, kill),
+        ("shot", ShotObjective, 7, interrupt),
+        ("shot", DistilObjective, 0, kill),
+        ("none", DistilObjective, 11, interrupt),
+    ],
+)
+def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
+    adapted: Any,
+    checkpoints: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    method: str,
+    objective: type,
+    at: int,
+    act: Any,
+):
+    if method not in UNINTERRUPTED:
+        UNINTERRUPTED[method] = adapted("a", method)
+        shutil.rmtree(tmp_path / "a")
+    watch = Watch(monkeypatch, objective)
+    watch.stop(lambda: adapted("b", method), at, act)
+    steps = 8 if objective is ShotObjective else 12
+    assert adapted("b", method) == UNINTERRUPTED[method]
+    assert watch.steps == list(range(at + (act is interrupt), steps))
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
+    """The positive control of the tests above: each of these choices reaches the weights."""
+    choices = [("none", 0), ("shot-im", 0), ("shot", 0), ("shot", 1)]
+    assert len({adapted(f"{method}-{seed}", method, seed=seed) for method, seed in choices}) == 4
+
+
+def test_a_stop_during_distillation_does_not_adapt_again(adapted: Any, monkeypatch: pytest.MonkeyPatch):
+    distilling, adapting = Watch(monkeypatch, DistilObjective), Watch(monkeypatch, ShotObjective)
+    distilling.stop(lambda: adapted("b", "shot-im"), 3, interrupt)
+    assert adapting.steps == list(range(8))
+    adapted("b", "shot-im")
+    assert adapting.steps == list(range(8))
+    assert distilling.steps == list(range(4, 12))
+
+
+def test_a_stopped_run_is_not_continued_with_other_options(taught: Any, monkeypatch: pytest.MonkeyPatch):
+    watch = Watch(monkeypatch, SupervisedObjective)
+    watch.stop(lambda: taught("b"), 8, interrupt)
+    with pytest.raises(RunError, match=r"got a change in batch_size, learning_rate\. Fix: .*--fresh"):
+        taught("b", learning_rate=1e-3, batch_size=16)
+    assert watch.steps == []
+    taught("b", learning_rate=1e-3, batch_size=16, fresh=True)
+    assert watch.steps == list(range(36))
+
+
+def test_bf16_trains_and_saves_fp32(tmp_path: Path, tiny_encoder: Path, source_file: Path):
+    from safetensors.torch import load_file
+
+    teach(source_file, tmp_path / "a", base_model=str(tiny_encoder), epochs=1, max_length=32, precision="bf16")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "a" / "model.safetensors").values()} == {torch.float32}

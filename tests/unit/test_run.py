@@ -1,0 +1,214 @@
+"""The run directory: one owner, work done once, damage and mix-ups named, nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distilshift.errors import OutputError, RunError
+from distilshift.run import RunDirectory, fingerprint, fingerprint_array, open_run
+
+IDENTITY = {"stage": "adapt", "seed": 0, "learning_rate": 1e-4, "texts": "abc"}
+
+
+class StopError(Exception):
+    """Stands for whatever stops a run."""
+
+
+def work_and_stop(run: RunDirectory, work: Callable[[RunDirectory], Any]) -> None:
+    work(run)
+    raise StopError
+
+
+def interrupted(path: Path, work: Callable[[RunDirectory], Any], identity: dict[str, Any] = IDENTITY) -> None:
+    """Do some work in a run, then fail."""
+    with pytest.raises(StopError), open_run(path, identity) as run:
+        work_and_stop(run, work)
+
+
+def save_text(run: RunDirectory, name: str = "note", text: str = "x") -> None:
+    run.save(name, lambda path: path.write_text(text), step=3)
+
+
+def saved_file(path: Path, name: str = "note") -> Path:
+    (found,) = path.glob(f"{name}.*")
+    return found
+
+
+def names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "student.run"
+
+
+def test_arrays_are_computed_once_however_often_the_run_starts(path: Path):
+    calls = []
+
+    def compute() -> dict[str, Any]:
+        calls.append(1)
+        return {"logits": np.arange(6, dtype=np.float32).reshape(2, 3), "ids": np.array([2**40])}
+
+    seen = []
+    for _ in range(3):
+        interrupted(path, lambda run: seen.append(run.arrays("outputs", compute)))
+    assert len(calls) == 1
+    for values in seen:
+        assert values["logits"].dtype == np.float32
+        assert values["logits"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert values["ids"].tolist() == [2**40]
+
+
+def test_facts_are_kept_and_the_old_version_of_a_file_goes(path: Path):
+    interrupted(path, lambda run: (save_text(run, text="first"), save_text(run, text="second")))
+    assert names(path) == {"lock", "journal.json", "note.2"}
+    with open_run(path, IDENTITY) as run:
+        assert "note" in run
+        assert "other" not in run
+        assert run.file("note").read_text() == "second"
+        assert run.facts("note") == {"step": 3}
+        run.drop("note")
+        assert "note" not in run
+        run.drop("note")  # twice does no harm
+        assert names(path) == {"lock", "journal.json"}
+
+
+def test_success_removes_the_run_and_failure_keeps_it(path: Path):
+    interrupted(path, save_text)
+    assert path.is_dir()
+    with open_run(path, IDENTITY) as run:
+        assert "note" in run
+    assert not path.exists()
+
+
+def test_a_failure_with_nothing_saved_leaves_nothing(path: Path):
+    """Else a mistyped model name would make the corrected command 'another run'."""
+    interrupted(path, lambda run: None)
+    assert not path.exists()
+    with open_run(path, IDENTITY | {"base_model": "right"}):
+        assert path.is_dir()
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.write_text("y"), Path.unlink], ids=["edited", "missing"])
+def test_a_damaged_file_is_named(path: Path, damage: Callable[[Path], Any]):
+    interrupted(path, save_text)
+    damage(saved_file(path))
+    with (
+        pytest.raises(RunError, match=r"note\.1 is damaged: expected sha256 .*--fresh"),
+        open_run(path, IDENTITY) as run,
+    ):
+        run.file("note")
+    with open_run(path, IDENTITY, fresh=True) as run:
+        assert "note" not in run
+
+
+@pytest.mark.parametrize("content", ["", '{"identity": ', "[]", "{}"])
+def test_a_damaged_journal_is_named(path: Path, content: str):
+    interrupted(path, save_text)
+    (path / "journal.json").write_text(content)
+    with pytest.raises(RunError, match=r"journal.json is damaged. Fix: .*--fresh"), open_run(path, IDENTITY):
+        pytest.fail("the run was opened")
+    with open_run(path, IDENTITY, fresh=True) as run:
+        assert "note" not in run
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "a change in seed. Fix"),
+        ({"learning_rate": 2e-4, "texts": "abd"}, "a change in learning_rate, texts. Fix"),
+        ({"spans": 3}, "a change in spans. Fix"),
+    ],
+)
+def test_other_options_are_named_and_the_run_is_kept(path: Path, change: dict[str, Any], named: str):
+    interrupted(path, save_text)
+    with pytest.raises(RunError, match=named), open_run(path, IDENTITY | change):
+        pytest.fail("the run was opened")
+    assert saved_file(path).read_text() == "x"
+    with open_run(path, IDENTITY | change, fresh=True) as run:
+        assert "note" not in run
+        assert names(path) == {"lock", "journal.json"}
+
+
+def test_another_process_is_refused_while_the_first_one_works(path: Path):
+    code = (
+        "import sys, pathlib; from distilshift.run import open_run\n"
+        f"with open_run(pathlib.Path({str(path)!r}), {IDENTITY!r}) as run:\n"
+        "    run.save('note', lambda p: p.write_text('theirs')); print('ready', flush=True); sys.stdin.read(1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"ready\n"
+        for fresh in (False, True):
+            with pytest.raises(RunError, match="in use by another process"), open_run(path, IDENTITY, fresh):
+                pytest.fail("the run was opened")
+        assert saved_file(path).read_text() == "theirs"
+        other.kill()
+    with open_run(path, IDENTITY) as run:  # a killed process holds nothing
+        assert run.file("note").read_text() == "theirs"
+
+
+def test_orphans_of_a_killed_process_are_removed(path: Path):
+    interrupted(path, save_text)
+    (path / "note.2").write_text("half")
+    (path / "leftover").mkdir()
+    (path / "leftover" / "a").touch()
+    with open_run(path, IDENTITY) as run:
+        assert names(path) == {"lock", "journal.json", "note.1"}
+        assert run.file("note").read_text() == "x"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_that_is_no_run_is_left_alone(path: Path, fresh: bool):
+    path.mkdir()
+    (path / "thesis.txt").write_text("x")
+    with pytest.raises(RunError, match=r"got a folder with thesis\.txt"), open_run(path, IDENTITY, fresh):
+        pytest.fail("the run was opened")
+    assert names(path) == {"thesis.txt"}
+
+
+def test_a_start_that_was_killed_before_its_journal_was_whole_is_started_again(path: Path):
+    path.mkdir()
+    for name in ("lock", ".journal.json.part-1"):
+        (path / name).touch()
+    with open_run(path, IDENTITY) as run:
+        assert run.is_empty()
+        assert names(path) == {"lock", "journal.json"}
+
+
+def test_a_file_in_the_way_is_an_output_error(path: Path):
+    path.touch()
+    with pytest.raises(OutputError, match=r"cannot write .*student\.run"), open_run(path, IDENTITY):
+        pytest.fail("the run was opened")
+
+
+def test_a_full_disk_keeps_the_last_whole_version(path: Path):
+    def fail(file: Path) -> None:
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    def work(run: RunDirectory) -> None:
+        save_text(run)
+        with pytest.raises(OutputError, match="free some space"):
+            run.save("note", fail)
+
+    interrupted(path, work)
+    with open_run(path, IDENTITY) as run:
+        assert run.file("note").read_text() == "x"
+        assert names(path) == {"lock", "journal.json", "note.1"}
+
+
+def test_fingerprints_tell_contents_apart_but_not_key_orders():
+    assert fingerprint({"a": 1, "b": "ü"}) == fingerprint({"b": "ü", "a": 1})
+    assert len({fingerprint(value) for value in ({"a": 1}, {"a": "1"}, {"a": [1]}, {"b": 1})}) == 4
+    base = np.arange(6, dtype=np.int32)
+    different = [base, base.astype(np.int64), base.reshape(2, 3), base + 1]
+    assert len({fingerprint_array(array) for array in different}) == 4
+    assert fingerprint_array(base.reshape(2, 3).T) == fingerprint_array(np.ascontiguousarray(base.reshape(2, 3).T))
