@@ -44,6 +44,8 @@ def _cells(pattern: str) -> list[dict[str, Any]]:
 def gain_table() -> str:
     """Mean accuracy of each method over seeds, from the cells of benchmarks/gain.py."""
     lines = ["| source → target | seeds | teacher | plain distillation | **distilshift** | gain |", "|---" * 6 + "|"]
+    if not _cells("*.json"):
+        return "Not measured yet: `make bench`."
     pairs = sorted({(cell["source"], cell["target"]) for cell in _cells("*-distilshift-*.json")})
     for source, target in pairs:
         found = {m: _cells(f"{source}-{target}-{m}-*.json") for m in ("plain-kd", "distilshift")}

@@ -13,6 +13,8 @@ WORDS = (
     "good great fine love nice best bad awful poor hate worst sad book film pan was it plot handle very and this the"
 )
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+# Ten times the usual spread of random weights: outputs differ from text to text without any training.
+WIDE = 0.2
 SIZES = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 
 
@@ -33,11 +35,16 @@ class Family(NamedTuple):
 
 
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-MPNET_SPECIAL = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]", "mask": "<mask>"}
-BERT_PAIR = "[CLS] $A [SEP] $B:1 [SEP]:1"
+ROBERTA_SPECIAL = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]", "mask": "<mask>"}
+BERT_PAIR, ROBERTA_PAIR = "[CLS] $A [SEP] $B:1 [SEP]:1", "<s> $A </s> </s> $B </s>"
+# These count positions from after the padding id.
+OFFSET = ("mpnet", "roberta")
+TOKEN_TYPES = ("bert", "electra")
 FAMILIES = {
     "bert": Family("BertConfig", BERT_SPECIAL, BERT_PAIR, SIZES),
-    "mpnet": Family("MPNetConfig", MPNET_SPECIAL, "<s> $A </s> </s> $B </s>", SIZES),
+    "mpnet": Family("MPNetConfig", ROBERTA_SPECIAL, ROBERTA_PAIR, SIZES),
+    "roberta": Family("RobertaConfig", ROBERTA_SPECIAL, ROBERTA_PAIR, SIZES | {"type_vocab_size": 1}),
+    "electra": Family("ElectraConfig", BERT_SPECIAL, BERT_PAIR, SIZES | {"embedding_size": 16}),
     "distilbert": Family("DistilBertConfig", BERT_SPECIAL, BERT_PAIR, {"dim": 32, "n_heads": 2, "hidden_dim": 64}),
 }
 
@@ -64,7 +71,7 @@ def make_config(family: str, tokenizer: Any, layers: int, **options: Any) -> Any
     values = {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
-        "max_position_embeddings": 66 if family == "mpnet" else 64,
+        "max_position_embeddings": 66 if family in OFFSET else 64,
         ("n_layers" if family == "distilbert" else "num_hidden_layers"): layers,
     }
     return getattr(transformers, FAMILIES[family].config)(**FAMILIES[family].sizes | values | options)
@@ -75,15 +82,16 @@ def make_encoder(folder: Path, family: str = "bert", layers: int = 2, words: str
     tokenizer = make_tokenizer(family, words)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        transformers.AutoModel.from_config(make_config(family, tokenizer, layers)).save_pretrained(folder)
+        config = make_config(family, tokenizer, layers, initializer_range=WIDE)
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def make_checkpoint(folder: Path, family: str = "bert", layers: int = 2, seed: int = 0, **options: Any) -> Path:
-    """A classification checkpoint with a random head; wide weights, so that its logits differ from text to text."""
+    """A classification checkpoint with a random head."""
     tokenizer = make_tokenizer(family)
-    config = make_config(family, tokenizer, layers, initializer_range=0.5, **options)
+    config = make_config(family, tokenizer, layers, initializer_range=WIDE, **options)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)

@@ -15,7 +15,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     rows = [
         ("made from", f"{manifest.base_model}, adapted by {summary['method']} to {summary['texts']} unlabelled texts"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
-        ("labels as the adapted teacher", f"{summary['teacher_agreement']:.1%} of the target texts"),
+        ("labels as the adapted teacher", f"{summary['teacher_agreement']:.1%} of {int8['texts']} target texts"),
         ("predicted shares there", shares),
         ("int8 labels as fp32", f"{int8['agreement']:.1%} of {int8['texts']} target texts; {verdict}"),
         ("size of the ONNX file", f"fp32 {int8['fp32_bytes'] / 1e6:.1f} MB, int8 {int8['int8_bytes'] / 1e6:.1f} MB"),

@@ -119,11 +119,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
     temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
-    distil_epochs: Annotated[int, Ge(1)] = option(8, "Passes over the target texts while the student learns.")
+    distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
     spans: Annotated[int, Ge(0)] = option(
-        4, "Random spans of each text that the teacher labels as well, one every other epoch."
+        3, "Random spans of each text that the teacher labels as well, one every other epoch."
     )
     span_min_words: Annotated[int, Ge(1)] = option(12, "Shortest span, in words.")
     span_max_words: Annotated[int, Ge(1)] = option(80, "Longest span, in words.")

@@ -85,7 +85,7 @@ def demo(
     shared: dict[str, Any] = {"seed": settings.seed, "precision": settings.precision, "threads": settings.threads}
     with staged_folder(Path(output), overwrite, mark="demo.json") as folder:
         teacher, student = folder / "teacher", folder / "student"
-        teach(source, teacher, TeachConfig(**shared, epochs=2))
+        teach(source, teacher, TeachConfig(**shared, epochs=1))
         adapt(teacher, split.train_texts, student, AdaptConfig(**shared))
         with tempfile.TemporaryDirectory() as scratch:
             plain = Path(scratch) / "plain-kd"

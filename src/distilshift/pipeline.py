@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
@@ -16,21 +20,24 @@ from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.read import read_examples
 from distilshift.distil import LabelledView, distil_student, label_views
-from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import ConfigError, DataError
+from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
+from distilshift.errors import ConfigError, DataError, ModelError
 from distilshift.export import export_onnx
 from distilshift.files import require_free
 from distilshift.loop import make_accelerator
 from distilshift.metrics import agreement
-from distilshift.predict import ONNX_FILES, Network, load_tokenizer
-from distilshift.quantise import Parity, compare, quantise_dynamic
-from distilshift.run import RunDirectory, open_run
+from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
+from distilshift.quantise import compare, quantise_dynamic
+from distilshift.run import RunDirectory, fingerprint, open_run
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
 
-# As many target texts as settle a share near 0.99 to half a point; more would only take longer.
-PARITY_TEXTS = 2000
+# Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
+SAMPLE_TEXTS = 1000
+# Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
+PARITY_TEXTS = 32
+PARITY_TOLERANCE = 1e-3
 
 
 def adapt(
@@ -67,7 +74,7 @@ def adapt(
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
     examples = _examples(texts, settings)
-    key = identity("adapt", settings, teacher=manifest.files["model.safetensors"], texts=fingerprint_examples(examples))
+    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=fingerprint_examples(examples))
     with open_run(run_path(folder), key, fresh) as run:
         accelerator = make_accelerator(settings)
         student, views = _distilled(source, manifest, examples, settings, accelerator, run)
@@ -153,38 +160,53 @@ def _write(
         export_onnx(student, new / ONNX_FILES["fp32"])
         quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
         student.save(new)
-        parity, logits = _parity(new, student, examples, config)
-        summary = _summary(parity, logits, whole, config, student)
+        summary = _measure(new, student, whole, examples, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
     return summary
 
 
-def device_bytes(bundle: Path, choice: str) -> int:
+def device_bytes(bundle: Path, choice: OnnxName) -> int:
     """Bytes that a device needs: the chosen ONNX file, the tokenizer and the configuration."""
     return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
 
 
-def _parity(
-    folder: Path, student: Classifier, examples: list[Example], config: AdaptConfig
-) -> tuple[Parity, np.ndarray]:
-    sample = [examples[i] for i in np.random.default_rng(config.seed).permutation(len(examples))[:PARITY_TEXTS]]
-    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
-    networks = [Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id) for name in ONNX_FILES]
-    return compare(networks[0], networks[1], sample, config.min_agreement), networks[0].logits(examples)
-
-
-def _summary(
-    parity: Parity, logits: np.ndarray, whole: LabelledView, config: AdaptConfig, student: Classifier
+def _measure(
+    folder: Path, student: Classifier, whole: LabelledView, examples: list[Example], config: AdaptConfig
 ) -> dict[str, Any]:
-    predicted = np.bincount(logits.argmax(axis=1), minlength=logits.shape[1]) / len(logits)
+    """What can be said without labels, from a sample of the target texts."""
+    sample = np.random.default_rng(config.seed).permutation(len(examples))[:SAMPLE_TEXTS]
+    texts = [examples[index] for index in sample]
+    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
+
+    def network(name: OnnxName, threads: int) -> Network:
+        return Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id, threads)
+
+    fp32, int8 = network("fp32", 0).logits(texts), network("int8", 0).logits(texts)
+    _require_parity(student, texts[:PARITY_TEXTS], fp32[:PARITY_TEXTS])
+    parity = compare((network("fp32", 1), network("int8", 1)), (fp32, int8), texts, config.min_agreement)
+    predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
         "default": "int8" if parity.accepted else "fp32",
         "method": config.method,
-        "texts": len(logits),
+        "texts": len(examples),
         "parameters": sum(p.numel() for p in student.model.parameters()),
-        "teacher_agreement": agreement(logits, whole.teacher_logits),
+        "teacher_agreement": agreement(fp32, whole.teacher_logits[sample]),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "int8": parity.to_dict(),
     }
+
+
+def _require_parity(student: Classifier, texts: list[Example], logits: NDArray[np.float32]) -> None:
+    """Refuse to write a network that differs from the student it was exported from."""
+    store = student.tokenise(texts)
+    reference = forward_all(student, store, torch.device("cpu"), nullcontext)["logits"]
+    difference = float(np.abs(reference - logits).max())
+    if difference > PARITY_TOLERANCE:
+        raise ModelError(
+            "the exported network differs from the student",
+            expected=f"logits within {PARITY_TOLERANCE}",
+            got=f"a difference of {difference:.2g}",
+            fix="report this, with the versions of torch, onnx and onnxruntime",
+        )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnxruntime
@@ -21,7 +21,8 @@ from distilshift.errors import BundleError
 from distilshift.metrics import softmax
 from distilshift.types import Example, Prediction
 
-ONNX_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+OnnxName = Literal["fp32", "int8"]
+ONNX_FILES: dict[OnnxName, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
 

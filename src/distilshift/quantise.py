@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distilshift.metrics import agreement
 from distilshift.predict import Network, latency_ms
@@ -57,18 +58,29 @@ def quantise_dynamic(source: Path, target: Path) -> None:
         logger.setLevel(level)
 
 
-def compare(fp32: Network, int8: Network, examples: list[Example], min_agreement: float) -> Parity:
-    """Run both networks over the texts, alternating the latency measurements."""
-    reference, quantised = fp32.logits(examples), int8.logits(examples)
-    agreed = agreement(reference, quantised)
-    slow, fast = latency_ms([fp32, int8], examples)
+def compare(
+    runners: tuple[Network, Network],
+    logits: tuple[NDArray[np.float32], NDArray[np.float32]],
+    examples: list[Example],
+    min_agreement: float,
+) -> Parity:
+    """What int8 costs and gains.
+
+    Args:
+        runners: fp32 and int8, each on one thread, to be timed by turns.
+        logits: what each gives for the examples, (texts, classes).
+        examples: target texts.
+        min_agreement: labels that must agree for int8 to be accepted, 0 to 1.
+    """
+    agreed = agreement(*logits)
+    slow, fast = (float(np.median(taken)) for taken in latency_ms(runners, examples))
     return Parity(
         agreement=agreed,
-        max_difference=float(np.abs(reference - quantised).max()),
-        fp32_bytes=fp32.path.stat().st_size,
-        int8_bytes=int8.path.stat().st_size,
-        fp32_latency_ms_p50=float(np.median(slow)),
-        int8_latency_ms_p50=float(np.median(fast)),
+        max_difference=float(np.abs(logits[0] - logits[1]).max()),
+        fp32_bytes=runners[0].path.stat().st_size,
+        int8_bytes=runners[1].path.stat().st_size,
+        fp32_latency_ms_p50=slow,
+        int8_latency_ms_p50=fast,
         texts=len(examples),
-        accepted=bool(agreed >= min_agreement and np.median(fast) < np.median(slow)),
+        accepted=agreed >= min_agreement and fast < slow,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from distilshift.config import AdaptConfig, read_toml, resolve
 from distilshift.errors import DownloadError
 from distilshift.packages import packaged_encoder
 
@@ -31,6 +33,12 @@ def test_reference_is_what_the_dataclasses_give():
 
 def test_tables_are_what_the_result_files_give():
     assert _module("tables").fill(README) == README
+
+
+def test_example_configuration_resolves():
+    values = read_toml(ROOT / "examples" / "adapt.toml")
+    config = resolve(AdaptConfig, values)
+    assert values.items() <= config.to_dict().items()
 
 
 def _blocks(language: str) -> list[str]:
@@ -59,8 +67,6 @@ def test_readme_blocks_run(language: str, workplace: Path):
     (block,) = _blocks(language)
     command = ["sh", "-e", "-c", block] if language == "sh" else [sys.executable, "-c", block]
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    import os
-
     result = subprocess.run(
         command, cwd=workplace, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600
     )

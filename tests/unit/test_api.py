@@ -226,4 +226,5 @@ def test_no_text_travels_in_a_bundle(
         assert sentence not in content
         if path.suffix in {".json", ".md"}:
             assert str(tmp_path).encode() not in content  # nor where its maker keeps things
+            assert str(tiny_encoder.parent).encode() not in content
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".run")] == []

@@ -78,8 +78,10 @@ def test_a_store_gives_back_its_rows_padded_and_masked(ids: list[list[int]], dat
     kinds = [[index % 2 for index in range(len(row))] for row in ids]
     store = TokenStore.from_rows(ids, kinds, pad_id=7)
     chosen = data.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1))
-    batch = store.batch(np.array(chosen))
+    multiple = data.draw(st.sampled_from([1, 4]))
+    batch = store.batch(np.array(chosen), multiple)
     longest = max(len(ids[index]) for index in chosen)
+    longest += -longest % multiple
     assert len(store) == len(ids)
     assert store.lengths.tolist() == [len(row) for row in ids]
     for row, index in enumerate(chosen):

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,12 +18,22 @@ from hypothesis import strategies as st
 
 from distilshift import adapt, adaptation, loop, teach
 from distilshift.adaptation import ShotObjective
-from distilshift.config import TrainingConfig
-from distilshift.distil import DistilObjective
+from distilshift.config import AdaptConfig, TrainingConfig
+from distilshift.distil import DistilObjective, LabelledView
+from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
 from distilshift.files import sha256_of
-from distilshift.loop import LoopConfig, hardware_multiplies_bf16, learning_rate_at, make_accelerator, resolve_precision
+from distilshift.loop import (
+    LoopConfig,
+    hardware_multiplies_bf16,
+    learning_rate_at,
+    make_accelerator,
+    resolve_precision,
+    train_once,
+)
+from distilshift.run import open_run
 from distilshift.source import SupervisedObjective
+from distilshift.types import Example
 
 # sha256 of the weights of a method's whole run, computed by the first test that needs it.
 UNINTERRUPTED: dict[str, str] = {}
@@ -117,8 +128,8 @@ def taught(tmp_path: Path, tiny_encoder: Path, source_file: Path, settled_heap: 
     """A function that teaches for 3 epochs of 6 steps, and gives the sha256 of the weights."""
 
     def run(name: str, **options: Any) -> str:
-        fixed = {"base_model": str(tiny_encoder), "epochs": 3, "learning_rate": 3e-3, "max_length": 32}
-        teach(source_file, tmp_path / name, precision="fp32", **fixed | options)
+        fixed = {"epochs": 3, "learning_rate": 3e-3, "max_length": 32, "precision": "fp32"}
+        teach(source_file, tmp_path / name, base_model=str(tiny_encoder), **fixed | options)
         return sha256_of(tmp_path / name / "model.safetensors")
 
     return run
@@ -241,8 +252,24 @@ def test_a_stopped_run_is_not_continued_with_other_options(taught: Any, monkeypa
     assert watch.steps == list(range(36))
 
 
-def test_bf16_trains_and_saves_fp32(tmp_path: Path, tiny_encoder: Path, source_file: Path):
+def test_bf16_trains_otherwise_and_saves_fp32(taught: Any, tmp_path: Path):
     from safetensors.torch import load_file
 
-    teach(source_file, tmp_path / "a", base_model=str(tiny_encoder), epochs=1, max_length=32, precision="bf16")
-    assert {tensor.dtype for tensor in load_file(tmp_path / "a" / "model.safetensors").values()} == {torch.float32}
+    assert taught("bf16", precision="bf16", epochs=1) != taught("fp32", epochs=1)
+    weights = load_file(tmp_path / "bf16" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, teacher_bundle: Path):
+    classifier = load_classifier(str(teacher_bundle), 32)
+    views = [LabelledView(classifier.tokenise([Example("good book")] * 4), np.zeros((4, 2), np.float32))]
+    accelerator = make_accelerator(AdaptConfig(precision="bf16"))
+    seen: list[torch.dtype] = []
+    final_linear(classifier.model).register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    for name in ("first", "second"):
+        objective = DistilObjective(classifier, views, 2.0, accelerator.device)
+        loop = LoopConfig(name, 1, 4, 1e-4, 0.1, 0.0, 0)
+        with open_run(tmp_path / name, {"stage": name}) as run:
+            train_once(classifier.model, objective, loop, accelerator, run)
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert "forward" not in vars(classifier.model)

@@ -208,23 +208,37 @@ def test_pseudo_labels_follow_the_nearest_centroid_by_hand():
         assert centroid_pseudo_labels(features, probabilities, count).tolist() == [0, 0, 0, 1, 1]
 
 
-def test_the_second_round_uses_the_labels_of_the_first():
-    """Weighted by predictions, class 1's centroid lies close to class 0's; from labels, it moves to its own texts."""
-    generator = torch.Generator().manual_seed(3)
-    features = torch.randn(40, 3, generator=generator)
-    probabilities = torch.randn(40, 2, generator=generator).softmax(dim=1)
-    ones = torch.cat([features, torch.ones(40, 1)], dim=1)
-    unit = ones / ones.norm(dim=1, keepdim=True)
+def nearest_by_loops(features: Tensor, probabilities: Tensor, rounds: int) -> tuple[list[int], bool]:
+    """Pseudo-labels by plain loops, and whether some class had no text on the way."""
+    unit = []
+    for row in features.tolist():
+        size = math.sqrt(sum(value**2 for value in [*row, 1.0]))
+        unit.append([value / size for value in [*row, 1.0]])
+    weights, centroids, labels, empty = probabilities.tolist(), [[0.0]] * probabilities.shape[1], [0], False
+    for _ in range(rounds):
+        for k in range(len(centroids)):
+            mass = sum(row[k] for row in weights)
+            empty |= mass == 0
+            if mass > 0:
+                columns = zip(*unit, strict=True)
+                centroids[k] = [sum(w[k] * x for w, x in zip(weights, column, strict=True)) for column in columns]
+        scores = [[sum(a * b for a, b in zip(u, c, strict=True)) / math.hypot(*c) for c in centroids] for u in unit]
+        labels = [row.index(max(row)) for row in scores]
+        weights = [[float(k == label) for k in range(len(centroids))] for label in labels]
+    return labels, empty
 
-    def nearest(weights: Tensor) -> Tensor:
-        centroids = (weights.T @ unit) / weights.sum(dim=0)[:, None]
-        return (unit @ (centroids / centroids.norm(dim=1, keepdim=True)).T).argmax(dim=1)
 
-    first = nearest(probabilities)
-    second = nearest(torch.eye(2)[first])
-    assert not torch.equal(first, second)
-    assert torch.equal(centroid_pseudo_labels(features, probabilities, 1), first)
-    assert torch.equal(centroid_pseudo_labels(features, probabilities, 2), second)
+def test_pseudo_labels_equal_loops_also_where_a_class_loses_all_its_texts():
+    seen = set()
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        features = 3 * torch.randn(6, 2, generator=generator)
+        probabilities = torch.randn(6, 4, generator=generator).softmax(dim=1)
+        for count in (1, 2, 3):
+            wanted, empty = nearest_by_loops(features, probabilities, count)
+            assert centroid_pseudo_labels(features, probabilities, count).tolist() == wanted
+            seen.add((count, empty))
+    assert seen == {(1, False), (2, False), (2, True), (3, False), (3, True)}
 
 
 def test_an_empty_class_keeps_its_centroid_and_makes_no_nan():

@@ -12,23 +12,15 @@ from click import exceptions as click_exceptions
 
 from distilshift.errors import DistilshiftError, MissingExtraError
 
-# Verb to module and help line; the module is not imported for `--help`, so that it answers at once.
-VERBS = {
-    "demo": "The whole story on real data, in minutes.",
-    "teach": "Labelled source texts to a teacher bundle.",
-    "import": "A fine-tuned Hugging Face classifier to a teacher bundle.",
-    "adapt": "A teacher bundle and unlabelled target texts to a student bundle.",
-    "evaluate": "Accuracy, macro-F1, calibration and confusion on labelled texts.",
-    "predict": "Labels and probabilities, without PyTorch.",
-    "inspect": "Verify a bundle and show its card.",
-}
+# In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
+VERBS = ("demo", "teach", "import", "adapt", "evaluate", "predict", "inspect")
 
 
 class LazyGroup(click.RichGroup):
-    """A group whose commands live in `distilshift.cli.<verb>`."""
+    """A group that imports a verb when it is called, so that predicting never waits for the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Verbs in the order a newcomer meets them."""
+        """All verbs."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -49,9 +41,8 @@ def main() -> None:
     """Run the command line; every error that is the user's to fix ends in one line and exit code 2."""
     # Threads that spin while they wait cripple each other on a busy machine; PyTorch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "torch", "onnxscript", "onnx_ir", "root", "accelerate"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("distilshift").setLevel(logging.INFO)
     try:
         sys.exit(cli(standalone_mode=False))
     except click_exceptions.Exit as stop:
@@ -64,9 +55,6 @@ def main() -> None:
         sys.exit(130)
     except (DistilshiftError, ModuleNotFoundError) as error:
         sys.exit(_report(error))
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
 
 
 def _report(error: DistilshiftError | ModuleNotFoundError) -> int:

@@ -20,7 +20,10 @@ def config_options(kind: type[StageConfig]) -> Callable[[Command], Command]:
     hints = get_type_hints(kind, include_extras=True)
 
     def decorate(command: Command) -> Command:
-        for field in reversed(fields(kind)):
+        # The stage's own options come first, those it shares with other stages after them.
+        own = [field for field in fields(kind) if field.name in kind.__annotations__]
+        shared = [field for field in fields(kind) if field.name not in kind.__annotations__]
+        for field in reversed([*own, *shared]):
             command = _option(field, hints[field.name])(command)
         return command
 
@@ -38,7 +41,7 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
     help_text = field.metadata["help"]
     if hint is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
-    shown = "" if field.default in (None, "") else f" [dim]\\[default: {field.default}][/dim]"
+    shown = "" if field.default is None else f" Default: {field.default}."
     return click.option(flag, field.name, type=param_type(hint), default=None, help=help_text + shown)
 
 

@@ -45,8 +45,12 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
     examples = _examples(source, config)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads)
     with _writer(output, form, predictor.label_names, overwrite) as write:
+        empty = True
         for example, prediction in predictor.stream(examples, config.batch_size):
             write(example, prediction)
+            empty = False
+        if empty and source != "-":  # an empty stream is an answer, an empty file a mistake
+            raise DataError(f"{source}: the file is empty", expected="at least one row", fix="check the path")
 
 
 def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
