@@ -15,6 +15,7 @@ import pytest
 from distilshift.config import AdaptConfig, read_toml, resolve
 from distilshift.errors import DownloadError
 from distilshift.packages import packaged_encoder
+from texts import make_texts
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,8 +49,6 @@ def _blocks(language: str) -> list[str]:
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with the files that the README names, small."""
-    from conftest import make_texts
-
     for name, seed in (("reviews", 1), ("labelled", 3)):
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *make_texts(80, seed)])
