@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--target", default="books")
     parser.add_argument("--methods", nargs="+", default=["plain-kd", "distilshift"], choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--work", type=Path, default=HERE / "work")
+    parser.add_argument("--work", type=Path, default=HERE / "scratch")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
