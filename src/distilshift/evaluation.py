@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import EvaluateConfig, resolve
+from distilshift.data.check import require_usable
+from distilshift.data.labels import is_number
 from distilshift.data.read import read_labelled
 from distilshift.errors import DataError
 from distilshift.metrics import (
@@ -43,10 +45,13 @@ def evaluate(
     settings = resolve(EvaluateConfig, (config or EvaluateConfig()).to_dict(), options)
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    if settings.label_names is None and all(name.isdecimal() for name in manifest.label_names):
+    if settings.label_names is None and all(map(is_number, manifest.label_names)):
         settings = replace(settings, label_names="as-is")  # the bundle's own names are numbers
-    examples = read_labelled(data, settings).examples if isinstance(data, str | Path) else data
-    labels = _label_ids(examples, manifest.label_names, str(data) if isinstance(data, str | Path) else "the data")
+    if isinstance(data, str | Path):
+        where, examples = str(data), list(read_labelled(data, settings).examples)
+    else:
+        where, examples = "the examples", require_usable(data, labelled=True)
+    labels = _label_ids(examples, manifest.label_names, where)
     logits = _logits(folder, manifest, examples, settings)
     return score(logits, labels, manifest.label_names)
 

@@ -18,10 +18,11 @@ from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
+from distilshift.data.check import require_usable
 from distilshift.data.read import read_examples
 from distilshift.distil import LabelledView, distil_student, label_views
 from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
-from distilshift.errors import ConfigError, DataError, ModelError
+from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
 from distilshift.files import require_free
 from distilshift.loop import make_accelerator
@@ -96,15 +97,7 @@ def _examples(texts: str | Path | Sequence[str] | Sequence[Example], config: Ada
     if isinstance(texts, str | Path):
         return list(read_examples(texts, config).examples)
     examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
-    blank = [index for index, item in enumerate(examples) if not item.text.strip()]
-    if blank or not examples:
-        raise DataError(
-            "the texts cannot be used",
-            expected="one text or more, none blank",
-            got=f"a blank one at index {blank[0]}" if blank else "none",
-            fix="leave blank texts out",
-        )
-    return examples
+    return require_usable(examples, labelled=False)
 
 
 def _distilled(

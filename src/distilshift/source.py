@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from distilshift.bundle import Manifest, Statistics, new_bundle
 from distilshift.config import ImportConfig, TeachConfig, resolve
 from distilshift.data.batch import TokenStore
+from distilshift.data.check import require_usable
 from distilshift.data.read import label_mapping, read_labelled, require_classes
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
@@ -126,7 +127,7 @@ def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tupl
     if isinstance(data, str | Path):
         name, examples = str(data), list(read_labelled(data, config).examples)
     else:
-        name, examples = "the examples", list(data)
+        name, examples = "the examples", require_usable(data, labelled=True)
     require_classes(examples, name)
     if config.validation is None:
         return stratified_split(examples, config.validation_fraction, config.seed)

@@ -95,6 +95,11 @@ def label_text(raw: Any, place: str) -> str:
     )
 
 
+def is_number(label: str) -> bool:
+    """Whether a label is written as a number, such as 1, -1 or 2.0."""
+    return bool(_NUMBER.fullmatch(label))
+
+
 def check_label_names(labels: Iterable[str], name: str, option: str | None) -> None:
     """Refuse numbers as class names, unless they were asked for.
 
@@ -107,7 +112,7 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None) -> N
         DataError: all labels are numbers and nobody named them, or they are ratings on a continuous scale.
     """
     distinct = set(labels)
-    if not distinct or not all(_NUMBER.fullmatch(label) for label in distinct):
+    if not distinct or not all(is_number(label) for label in distinct):
         return
     numbers = sorted(distinct, key=float)
     if len(numbers) > _MAX_NUMERIC_CLASSES and not all(float(number).is_integer() for number in numbers):
