@@ -93,7 +93,9 @@ def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> No
     path = RESULTS / f"{source}-{target}-{method}-{seed}.json"
     if path.exists() and key.items() <= json.loads(path.read_text()).items():
         return
-    teacher, student, start = taught(source, seed, work), work / f"{path.stem}-student", time.perf_counter()
+    # The name tells configurations apart, so that an interrupted cell of another one is no obstacle.
+    student = work / f"{path.stem}-{key['config_sha256'][:8]}"
+    teacher, start = taught(source, seed, work), time.perf_counter()
     result = adapt(teacher, texts, student, config, overwrite=True)
     seconds = time.perf_counter() - start
     test, everything = load(target, "test"), load(target)
