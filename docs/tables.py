@@ -32,7 +32,7 @@ def demo_table() -> str:
     lines.append(
         f"\n{target['test_texts']} rated texts of '{target['name']}', {100 * demo['gain_over_plain_kd']:+.1f} points "
         f"over plain distillation (standard error {100 * demo['gain_over_plain_kd_standard_error']:.1f}, one seed), "
-        f"{demo['seconds']:.0f} s on 2 cores."
+        f"{demo['seconds']:.0f} s in all."
     )
     return "\n".join(lines)
 
