@@ -3,8 +3,8 @@
     python benchmarks/gain.py --source electronics --target books --seeds 0 1 2
 
 Each cell (source, target, method, seed) is one JSON file in benchmarks/results/gain; a cell whose configuration and
-data match its file is not run again; the file names the code's revision. Teachers are taught once a seed and kept in the
-scratch folder: empty it after a change of the teaching.
+data match its file is not run again; the file names the code's revision. Teachers are taught once a seed and kept
+in the scratch folder: empty it after a change of the teaching.
 Target labels are read once, to measure the finished student on the test split (and, beside it, on all texts).
 """
 
