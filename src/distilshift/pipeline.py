@@ -18,19 +18,20 @@ from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
-from distilshift.data.check import require_usable
-from distilshift.data.read import read_examples
+from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.distil import LabelledView, distil_student, label_views
-from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
+from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
 from distilshift.files import require_free
+from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
 from distilshift.metrics import agreement
+from distilshift.parallel import crew_of
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import compare, quantise_dynamic
 from distilshift.run import RunDirectory, fingerprint, open_run
-from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.stage import identity, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
 
@@ -74,12 +75,14 @@ def adapt(
     require_free(folder, overwrite)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
-    examples = _examples(texts, settings)
-    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=fingerprint_examples(examples))
-    with open_run(run_path(folder), key, fresh) as run:
-        accelerator = make_accelerator(settings)
-        student, views = _distilled(source, manifest, examples, settings, accelerator, run)
-        summary = _write(folder, student, views[0], examples, manifest, settings, overwrite)
+    corpus = open_corpus(texts, settings)
+    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
+    accelerator = make_accelerator(settings)
+    with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+        student, views = _distilled(source, manifest, corpus, settings, accelerator, run)
+        if run.crew.leads:
+            _write(folder, student, views[0], corpus, manifest, settings, overwrite)
+    summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start)
 
 
@@ -93,17 +96,10 @@ def _check_spans(config: AdaptConfig) -> None:
         )
 
 
-def _examples(texts: str | Path | Sequence[str] | Sequence[Example], config: AdaptConfig) -> list[Example]:
-    if isinstance(texts, str | Path):
-        return list(read_examples(texts, config).examples)
-    examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
-    return require_usable(examples, labelled=False)
-
-
 def _distilled(
     source: Path,
     manifest: Manifest,
-    examples: list[Example],
+    corpus: Corpus,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
@@ -115,9 +111,9 @@ def _distilled(
     scale_logits(teacher.model, temperature)
     _untrained_student(teacher, config)  # one that cannot be built shall not cost an adaptation first
     teacher.model.to(accelerator.device)
-    adapt_teacher(teacher, teacher.tokenise(examples), config, accelerator, run)
+    adapt_teacher(teacher, corpus, config, accelerator, run)
     student = _untrained_student(teacher, config)
-    views = label_views(teacher, student, examples, config, accelerator, run)
+    views = label_views(teacher, student, corpus, config, accelerator, run)
     distil_student(student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
     return student, views
@@ -132,12 +128,12 @@ def _write(
     folder: Path,
     student: Classifier,
     whole: LabelledView,
-    examples: list[Example],
+    corpus: Corpus,
     teacher: Manifest,
     config: AdaptConfig,
     overwrite: bool,
-) -> dict[str, Any]:
-    """Export, measure, and write the bundle; returns the numbers on its card."""
+) -> None:
+    """Export, measure, and write the bundle."""
     manifest = Manifest(
         kind="student",
         label_names=teacher.label_names,
@@ -153,11 +149,10 @@ def _write(
         export_onnx(student, new / ONNX_FILES["fp32"])
         quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
         student.save(new)
-        summary = _measure(new, student, whole, examples, config)
+        summary = _measure(new, student, whole, corpus, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
-    return summary
 
 
 def device_bytes(bundle: Path, choice: OnnxName) -> int:
@@ -166,11 +161,11 @@ def device_bytes(bundle: Path, choice: OnnxName) -> int:
 
 
 def _measure(
-    folder: Path, student: Classifier, whole: LabelledView, examples: list[Example], config: AdaptConfig
+    folder: Path, student: Classifier, whole: LabelledView, corpus: Corpus, config: AdaptConfig
 ) -> dict[str, Any]:
     """What can be said without labels, from a sample of the target texts."""
-    sample = np.random.default_rng(config.seed).permutation(len(examples))[:SAMPLE_TEXTS]
-    texts = [examples[index] for index in sample]
+    sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
+    texts = corpus.at(sample)
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
 
     def network(name: OnnxName, threads: int) -> Network:
@@ -183,7 +178,7 @@ def _measure(
     return {
         "default": "int8" if parity.accepted else "fp32",
         "method": config.method,
-        "texts": len(examples),
+        "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, whole.teacher_logits[sample]),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),

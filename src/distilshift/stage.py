@@ -42,7 +42,7 @@ def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 (hex) of texts and labels, in order."""
+    """sha256 (hex) of labelled texts, in order."""
     return fingerprint([(item.text, item.pair, item.label) for item in examples])
 
 
