@@ -14,11 +14,13 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
+from distilshift import progress
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.distil import LabelledView, distil_student, label_views
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
@@ -26,17 +28,20 @@ from distilshift.export import export_onnx
 from distilshift.files import require_free
 from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
-from distilshift.metrics import agreement
+from distilshift.metrics import agreement, softmax
 from distilshift.parallel import crew_of
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import compare, quantise_dynamic
 from distilshift.run import RunDirectory, fingerprint, open_run
-from distilshift.stage import identity, run_path, seeded, versions
+from distilshift.shards import outputs, token_store
+from distilshift.stage import identity, peak_memory_bytes, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
 
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
+# With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
+CANDIDATES_A_TEXT = 4
 # Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
 PARITY_TEXTS = 32
 PARITY_TOLERANCE = 1e-3
@@ -79,11 +84,11 @@ def adapt(
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        student, views = _distilled(source, manifest, corpus, settings, accelerator, run)
+        student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
         if run.crew.leads:
-            _write(folder, student, views[0], corpus, manifest, settings, overwrite)
+            _write(folder, student, views[0], used, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
-    return AdaptResult(folder, summary, time.perf_counter() - start)
+    return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 
 
 def _check_spans(config: AdaptConfig) -> None:
@@ -103,20 +108,35 @@ def _distilled(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> tuple[Classifier, list[LabelledView]]:
-    """The trained student, on the calibrated scale, and what the adapted teacher said of the texts."""
+) -> tuple[Classifier, list[LabelledView], Corpus]:
+    """The trained student, on the calibrated scale, what the adapted teacher said of the texts, and these texts."""
     teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
     temperature = manifest.statistics.temperature if manifest.statistics else 1.0
     # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     scale_logits(teacher.model, temperature)
     _untrained_student(teacher, config)  # one that cannot be built shall not cost an adaptation first
     teacher.model.to(accelerator.device)
+    corpus = _within_budget(corpus, teacher, config, accelerator, run)
     adapt_teacher(teacher, corpus, config, accelerator, run)
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run)
     distil_student(student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
-    return student, views
+    return student, views, corpus
+
+
+def _within_budget(
+    corpus: Corpus, teacher: Classifier, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+) -> Corpus:
+    """As many texts as `max_texts` allows, by what the teacher, as it came, says of them and of some others."""
+    if not 0 < config.max_texts < len(corpus):
+        return corpus
+    candidates = corpus.only(random_mask(len(corpus), CANDIDATES_A_TEXT * config.max_texts, config.seed))
+    with progress.stage("choosing texts", 2 * len(candidates)) as advance:
+        store = token_store(teacher, candidates, len(candidates), run, "candidates", advance)
+        logits = outputs(teacher, store, run, "candidates", accelerator, advance)
+    probabilities = softmax(logits[np.arange(len(candidates))])
+    return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
 def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
