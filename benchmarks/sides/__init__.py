@@ -1,0 +1,30 @@
+"""The sides of the speed benchmark, by name."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sides import library, plain_trainer, text_brewer
+from sides.task import Side, SideUnavailableError, Task
+
+__all__ = ["DEFAULT_SIDES", "SIDES", "Side", "SideUnavailableError", "Task"]
+
+_trainer = partial(Side, plain_trainer.padded_rows, plain_trainer.prepare, teacher_each_epoch=True, padded=True)
+_dynamic = partial(Side, plain_trainer.ragged_rows, plain_trainer.prepare, teacher_each_epoch=True)
+_textbrewer = partial(Side, plain_trainer.padded_rows, text_brewer.prepare, teacher_each_epoch=True, padded=True)
+_distilshift = partial(Side, library.tokenise, library.prepare_distillation)
+_teacher = partial(Side, library.tokenise, library.prepare_forward, trains=False)
+
+SIDES: dict[str, Side] = {
+    "trainer-fp32": _trainer(precision="fp32"),
+    "trainer-bf16": _trainer(precision="bf16"),
+    # The same with batches padded to their longest text only: what a careful user changes first.
+    "trainer-dynamic-fp32": _dynamic(precision="fp32"),
+    "trainer-dynamic-bf16": _dynamic(precision="bf16"),
+    "textbrewer": _textbrewer(precision="fp32"),
+    "distilshift-fp32": _distilshift(precision="fp32"),
+    "distilshift-bf16": _distilshift(precision="bf16"),
+    "teacher-fp32": _teacher(precision="fp32"),
+    "teacher-bf16": _teacher(precision="bf16"),
+}
+DEFAULT_SIDES = [name for name in SIDES if "dynamic" not in name]
