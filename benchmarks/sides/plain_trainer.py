@@ -52,7 +52,7 @@ def padded_rows(task: Task) -> list[Row]:
 
 
 def ragged_rows(task: Task) -> list[Row]:
-    """Each text at its own length; the collator pads a batch to its longest."""
+    """Each text at its own length; like lengths are batched together, and padded to the longest of a batch."""
     encoded = task.teacher.tokenizer(
         [item.text for item in task.examples], truncation=True, max_length=task.teacher.max_length
     )
@@ -73,6 +73,7 @@ def prepare(task: Task, rows: list[Row]) -> Callable[[], Any]:
         bf16=config.precision == "bf16",
         use_cpu=True,
         seed=config.seed,
+        train_sampling_strategy="group_by_length" if ragged else "random",
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
