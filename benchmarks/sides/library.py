@@ -7,9 +7,10 @@ from typing import Any
 
 from distilshift.data.batch import TokenStore
 from distilshift.distil import LabelledView, distil_student
-from distilshift.encoder import forward_all
+from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
 from distilshift.run import open_run
+from distilshift.shards import outputs
 from sides.task import Task
 
 
@@ -27,10 +28,7 @@ def prepare_distillation(task: Task, store: TokenStore) -> Callable[[], None]:
 
     def work() -> None:
         with open_run(task.scratch / "run", {}) as run:
-            outputs = run.arrays(
-                "teacher-outputs", lambda: forward_all(teacher, store, accelerator.device, accelerator.autocast)
-            )
-            views = [LabelledView(store, outputs["logits"])]
+            views = [LabelledView(store, outputs(teacher, store, run, "teacher", accelerator))]
             distil_student(task.student, views, task.config, accelerator, run)
 
     return work

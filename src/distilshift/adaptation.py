@@ -21,11 +21,12 @@ from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, final_linear
 from distilshift.inference import forward_all
-from distilshift.loop import LoopConfig, Objective, train_once
+from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.adapt import centroid_pseudo_labels, divergence_of_mean, entropy
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
 from distilshift.shards import shard_spans, token_store
+from distilshift.vocabulary import used_rows_only
 
 # SHOT refreshes its pseudo-labels this often over the whole training.
 REFRESHES = 15
@@ -103,14 +104,8 @@ def adapt_teacher(
     classes = len(teacher.label_names)
     prior = torch.full((classes,), 1.0 / classes, device=accelerator.device)
     final_linear(teacher.model).requires_grad_(False)
-    loop = LoopConfig(
-        "adapt",
-        config.adapt_epochs,
-        config.adapt_batch_size,
-        config.adapt_learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
-    train_once(teacher.model, ShotObjective(teacher, tokens, prior, config, accelerator, run), loop, accelerator, run)
+    loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
+    with used_rows_only(teacher.model, [tokens]) as (compact,):
+        objective = ShotObjective(teacher, compact, prior, config, accelerator, run)
+        train_once(teacher.model, objective, loop, accelerator, run)
     teacher.model.requires_grad_(True)

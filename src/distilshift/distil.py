@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus
 from distilshift.data.spans import random_spans
 from distilshift.encoder import Classifier
-from distilshift.loop import LoopConfig, Objective, train_once
+from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows, outputs, token_store
 from distilshift.types import Example
+from distilshift.vocabulary import used_rows_only
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,9 @@ def distil_student(
     run: RunDirectory,
 ) -> None:
     """Train the student in place on the views' cached teacher outputs."""
-    loop = LoopConfig(
-        "distil",
-        config.distil_epochs,
-        config.distil_batch_size,
-        config.distil_learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
+    loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
-    objective = DistilObjective(student, views, config.temperature, accelerator.device)
-    train_once(student.model, objective, loop, accelerator, run)
+    with used_rows_only(student.model, [view.texts for view in views]) as stores:
+        compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
+        objective = DistilObjective(student, compact, config.temperature, accelerator.device)
+        train_once(student.model, objective, loop, accelerator, run)

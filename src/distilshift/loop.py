@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilshift import progress
-from distilshift.config import Precision, TrainingConfig
+from distilshift.config import AdaptConfig, Precision, TeachConfig, TrainingConfig
 from distilshift.data.batch import shuffled_batches
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
@@ -50,6 +50,13 @@ class LoopConfig:
     warmup_fraction: float
     weight_decay: float
     seed: int
+
+
+def loop_config(
+    name: str, config: TeachConfig | AdaptConfig, epochs: int, batch_size: int, learning_rate: float
+) -> LoopConfig:
+    """A stage's own numbers, and what its loops share."""
+    return LoopConfig(name, epochs, batch_size, learning_rate, config.warmup_fraction, config.weight_decay, config.seed)
 
 
 class Objective(ABC):

@@ -24,12 +24,13 @@ from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
-from distilshift.loop import LoopConfig, Objective, make_accelerator, train_once
+from distilshift.loop import Objective, loop_config, make_accelerator, train_once
 from distilshift.metrics import accuracy, confusion_matrix, softmax
 from distilshift.parallel import Batch, crew_of
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
 from distilshift.types import Example, TeachResult
+from distilshift.vocabulary import used_rows_only
 
 
 class SupervisedObjective(Objective):
@@ -114,8 +115,8 @@ def teach(
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         with seeded(settings.seed):
             classifier = load_classifier(settings.base_model, settings.max_length, names)
-        validate = _fit(classifier, training, validation, settings, accelerator, run)
-        statistics = _calibrate(classifier, validate(), training, validation)
+        logits = _fit(classifier, training, validation, settings, accelerator, run)
+        statistics = _calibrate(classifier, logits, training, validation)
         manifest = _manifest(classifier, settings, statistics)
         if run.crew.leads:
             _write(folder, classifier, manifest, overwrite)
@@ -155,37 +156,25 @@ def _fit(
     config: TeachConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> Any:
-    """Train; returns a function that gives the validation logits of the chosen weights."""
-    held_out, labels = classifier.tokenise(validation), _label_ids(classifier, validation)
-
-    def validation_logits() -> NDArray[np.float32]:
-        device, autocast = accelerator.device, accelerator.autocast
-        return forward_all(classifier, held_out, device, autocast, crew=run.crew)["logits"]
-
-    def score() -> float:
-        return float(np.mean(validation_logits().argmax(axis=1) == labels))
-
+) -> NDArray[np.float32]:
+    """Train; returns the validation logits of the chosen weights."""
+    labels, accelerate = _label_ids(classifier, validation), (accelerator.device, accelerator.autocast)
+    stores = [classifier.tokenise(training), classifier.tokenise(validation)]
     classifier.model.to(accelerator.device)
-    objective = SupervisedObjective(
-        classifier,
-        classifier.tokenise(training),
-        _label_ids(classifier, training),
-        score,
-        config.label_smoothing,
-        accelerator.device,
-    )
-    loop = LoopConfig(
-        "teach",
-        config.epochs,
-        config.batch_size,
-        config.learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
-    train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
-    return validation_logits
+    with used_rows_only(classifier.model, stores) as (texts, held_out):
+
+        def validation_logits() -> NDArray[np.float32]:
+            return forward_all(classifier, held_out, *accelerate, crew=run.crew)["logits"]
+
+        def score() -> float:
+            return float(np.mean(validation_logits().argmax(axis=1) == labels))
+
+        objective = SupervisedObjective(
+            classifier, texts, _label_ids(classifier, training), score, config.label_smoothing, accelerator.device
+        )
+        loop = loop_config("teach", config, config.epochs, config.batch_size, config.learning_rate)
+        train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
+        return validation_logits()
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -20,7 +20,7 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}],
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
-    [{"inference"}, {"parallel"}, {"student"}],
+    [{"inference"}, {"parallel"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],

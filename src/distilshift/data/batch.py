@@ -56,9 +56,15 @@ class TokenStore:
         lengths: (texts,) int64, tokens of each text.
     """
 
-    def __init__(self, shards: Sequence[TokenShard], pad_id: int) -> None:
-        """Args: the shards, none of them empty, and the id that fills short rows of a batch."""
-        self._shards, self._pad_id = list(shards), pad_id
+    def __init__(self, shards: Sequence[TokenShard], pad_id: int, numbers: NDArray[np.int64] | None = None) -> None:
+        """Lay shards end to end.
+
+        Args:
+            shards: none of them empty.
+            pad_id: the id that fills short rows of a batch.
+            numbers: what a batch has in the place of each id; None: the id itself.
+        """
+        self._shards, self._pad_id, self._numbers = list(shards), pad_id, numbers
         self._starts = np.cumsum([0, *(len(shard) for shard in shards)])
         self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(shard.offsets) for shard in shards)])
 
@@ -91,7 +97,19 @@ class TokenStore:
             inputs["input_ids"][row, :length] = shard.ids[span]
             inputs["attention_mask"][row, :length] = 1
             inputs["token_type_ids"][row, :length] = shard.type_ids[span]
+        if self._numbers is not None:
+            inputs["input_ids"] = self._numbers[inputs["input_ids"]]
         return inputs
+
+    def mark(self, seen: NDArray[np.bool_]) -> None:
+        """Set seen[id] for each id in use, that of the padding included."""
+        seen[self._pad_id] = True
+        for shard in self._shards:
+            seen[shard.ids] = True
+
+    def renumbered(self, numbers: NDArray[np.int64]) -> TokenStore:
+        """The same texts with other ids: numbers[id] for each id."""
+        return TokenStore(self._shards, self._pad_id, numbers)
 
 
 def shuffled_batches(lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
