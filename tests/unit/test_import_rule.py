@@ -22,6 +22,7 @@ LAYERS: list[list[set[str]]] = [
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
     [{"inference"}, {"parallel"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
+    [{"views"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
     [{"demo"}],
