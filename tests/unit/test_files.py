@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,35 @@ def test_a_failed_swap_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OutputError, match=FULL), staged_folder(output, overwrite=True) as part:
         (part / "fresh").write_text("new")
     assert tree(tmp_path) == {"out", "out/distilshift.json", "out/content"}
+
+
+def test_what_killed_processes_left_is_removed_but_not_what_is_in_use(tmp_path: Path):
+    output = tmp_path / "out"
+    for name in (".out.part-abc", ".out.old-abc", ".output.part-abc"):
+        (tmp_path / name).mkdir()
+        ours(tmp_path / name / "old", "x")
+    (tmp_path / ".out.part-link").symlink_to(tmp_path / ".output.part-abc")
+    (tmp_path / ".out.part-file").touch()
+    with staged_folder(output) as part:
+        with staged_folder(output, overwrite=True) as other:  # another process of the same output
+            assert part.is_dir()
+            (other / "distilshift.json").write_text("{}")
+        assert not (tmp_path / ".out.part-abc").exists()
+        shutil.rmtree(output)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".output.part-abc", ".out.part-link", ".out.part-file"}
+    assert (tmp_path / ".output.part-abc" / "old" / "content").read_text() == "x"
+
+
+def test_the_last_whole_version_stays_until_the_next_is_there(tmp_path: Path):
+    """A kill between the two renames of an overwrite leaves the old one under another name."""
+    (tmp_path / ".out.old-abc").mkdir()
+    ours(tmp_path / ".out.old-abc" / "old")
+    with pytest.raises(ValueError, match="boom"), staged_folder(tmp_path / "out", overwrite=True) as part:
+        fail(part / "a", ValueError("boom"))
+    assert tree(tmp_path / ".out.old-abc") == {"old", "old/content", "old/distilshift.json"}
+    with staged_folder(tmp_path / "out", overwrite=True) as part:
+        (part / "a").touch()
+    assert tree(tmp_path) == {"out", "out/a"}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
