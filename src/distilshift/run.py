@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,8 @@ from distilshift.errors import RunError
 from distilshift.files import flush, output_errors, sha256_of, write_json
 
 Arrays = dict[str, NDArray[Any]]
+# The journal's name while the files that it listed are being removed.
+CLEARED = ".journal.json.cleared"
 
 
 class RunDirectory:
@@ -50,7 +52,7 @@ class RunDirectory:
         old = self._journal["files"].get(name)
         self._journal["writes"] = count
         self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), "facts": facts}
-        write_json(self.path / "journal.json", self._journal)
+        _write_journal(self.path, self._journal)
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 
@@ -78,7 +80,7 @@ class RunDirectory:
         """Forget a file that is no longer needed, and remove it."""
         entry = self._journal["files"].pop(name, None)
         if entry:
-            write_json(self.path / "journal.json", self._journal)
+            _write_journal(self.path, self._journal)
             (self.path / entry["file"]).unlink(missing_ok=True)
 
     def arrays(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
@@ -130,13 +132,13 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Itera
             finished = True
         finally:
             if finished or (run.is_empty() if run else not (path / "journal.json").exists()):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
 
 
 def _refuse_foreign(path: Path) -> None:
     """What a run leaves before its journal is whole is its lock at the most; other files are the user's."""
-    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and not entry.name.startswith(".journal")]
-    if found and "journal.json" not in found:
+    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and ".journal.json.part" not in entry.name]
+    if found and not {"journal.json", CLEARED} & set(found):
         raise RunError(
             f"{path} is needed for unfinished work",
             expected="a free name, or a run directory",
@@ -153,7 +155,20 @@ def _claim(lock: IO[str], path: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    _remove_all_but(path, {"lock"})
+    """Set the journal aside, remove the files, then it: a kill between leaves a run to start anew, not a damaged one.
+
+    Needs no space, so that --fresh works on a full disk.
+    """
+    with suppress(FileNotFoundError):
+        (path / "journal.json").rename(path / CLEARED)
+    _remove_all_but(path, {"lock", CLEARED})
+    (path / CLEARED).unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        _clear(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_all_but(path: Path, kept: set[str]) -> None:
@@ -162,18 +177,31 @@ def _remove_all_but(path: Path, kept: set[str]) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _write_journal(path: Path, journal: dict[str, Any]) -> None:
+    write_json(path / "journal.json", journal | {"sha256": fingerprint(journal)})
+
+
+def _read_journal(path: Path) -> dict[str, Any]:
+    """The journal, checked against its own hash: a step count that changed on the disk would change the result."""
     file = path / "journal.json"
-    if not file.exists():
+    try:
+        journal = dict(json.loads(file.read_text(encoding="utf-8")))
+        intact = journal.pop("sha256") == fingerprint(journal)
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again")
+    return journal
+
+
+def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    journal = _read_journal(path) if (path / "journal.json").exists() else {"files": {}}
+    if not journal["files"]:  # new, or stopped before anything was worth keeping: anybody's
         _clear(path)
         journal = {"identity": identity, "writes": 0, "files": {}}
-        write_json(file, journal)
+        _write_journal(path, journal)
         return journal
-    try:
-        journal = json.loads(file.read_text(encoding="utf-8"))
-        found = journal["identity"]
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again") from None
+    found = journal["identity"]
     if found != identity:
         changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
         raise RunError(
