@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from disks import small_disk
 from distilshift import files
 from distilshift.errors import OutputError
 from distilshift.files import new_file, output_errors, require_free, staged_folder, write_json
@@ -211,38 +211,28 @@ def test_json_is_strict_and_keeps_its_order(tmp_path: Path):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 64 KiB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        pytest.skip(f"no mount command: {error}")
-    if done.returncode:
-        pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "64k") as mount:
+        yield mount
 
 
-def test_a_really_full_disk_leaves_nothing(small_disk: Path):
-    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+def test_a_really_full_disk_leaves_nothing(disk: Path):
+    with pytest.raises(OutputError, match=FULL), staged_folder(disk / "out") as part:
         fill(part, 1_000, 100_000)
-    assert tree(small_disk) == set()
-    with staged_folder(small_disk / "out") as part:
+    assert tree(disk) == set()
+    with staged_folder(disk / "out") as part:
         fill(part, 1_000)
-    assert tree(small_disk) == {"out", "out/1000"}
+    assert tree(disk) == {"out", "out/1000"}
 
 
-def test_safetensors_on_a_really_full_disk_is_an_output_error(small_disk: Path):
+def test_safetensors_on_a_really_full_disk_is_an_output_error(disk: Path):
     """A native library reports it in a type of its own."""
     import numpy as np
     from safetensors.numpy import save_file
 
-    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+    with pytest.raises(OutputError, match=FULL), staged_folder(disk / "out") as part:
         save_file({"a": np.zeros(100_000)}, part / "model.safetensors")
-    assert tree(small_disk) == set()
+    assert tree(disk) == set()
 
 
 def test_hashes_are_of_the_content(tmp_path: Path):
