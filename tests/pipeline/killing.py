@@ -123,6 +123,7 @@ class Running:
         self.output, self.journal = output, output.with_name(f"{output.name}.run") / "journal.json"
         self.timeline = Timeline()
         self._there, self._version, self._start = names(output.parent), self._journal_version(), time.monotonic()
+        self.continued = self._version is not None
         command = [sys.executable, "-m", "distilshift", *map(str, arguments), "-o", str(output)]
         self.process = subprocess.Popen(
             command,
@@ -228,8 +229,10 @@ def moment(stop: Stop, run: Running, reference: Reference, stops: int) -> Callab
         wanted = 1 + int(stop.at * len(known.writes) / stops)
         return lambda: len(seen.writes) >= wanted
     if stop.kind == "time":
-        due = known.writes[0] + stop.at * (known.placed - known.writes[0])
-        return lambda: run.seconds() >= due
+        wait = stop.at * (known.placed - known.writes[0])
+        if run.continued:  # the journal stays as it is until there is something new: count from the usual time
+            return lambda: run.seconds() >= known.writes[0] + wait
+        return lambda: bool(seen.writes) and run.seconds() >= seen.writes[0] + wait
     if stop.kind == "staging":
         wait = stop.at * (known.placed - known.staged)
         return lambda: seen.staged is not None and run.seconds() >= seen.staged + wait
