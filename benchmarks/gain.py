@@ -11,12 +11,8 @@ Target labels are read once, to measure the finished student on the test split (
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import os
-import platform
 import resource
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from distilshift import AdaptConfig, TeachConfig, adapt, evaluate, teach
+import common
+from common import SCRATCH, hardware, load, revision, taught
+from distilshift import AdaptConfig, TeachConfig, adapt, evaluate
 from distilshift.bundle import read_manifest
 from distilshift.files import write_json
 from distilshift.run import fingerprint
 from distilshift.stage import fingerprint_examples, versions
 from distilshift.types import Example
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "gain"
+RESULTS = common.RESULTS / "gain"
 # Plain distillation sees the same number of texts, without spans and from the teacher as it was.
 METHODS: dict[str, dict[str, Any]] = {
     "plain-kd": {"method": "none", "spans": 0},
@@ -42,44 +38,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "spans-only": {"method": "none"},
     "adaptation-only": {"spans": 0},
 }
-
-
-def data_folder() -> Path:
-    """Where the review domains lie."""
-    root = Path(os.environ.get("DISTILSHIFT_DATA", HERE.parent.parent / "shared" / "data"))
-    folder = root / "cross-domain-sentiment"
-    if not folder.is_dir():
-        raise SystemExit(f"Error: {folder} does not exist. Fix: set DISTILSHIFT_DATA to the folder that holds it")
-    return folder
-
-
-def load(domain: str, split: str | None = None) -> list[Example]:
-    """Labelled reviews of one domain, of one split or of both."""
-    with gzip.open(data_folder() / f"{domain}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [Example(row["text"], label=row["label"]) for row in rows if split in (None, row["split"])]
-
-
-def revision() -> str:
-    """The commit that is checked out, marked where the tree differs from it."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def hardware() -> dict[str, Any]:
-    """What ran it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    cpu = names[0] if names else platform.processor()
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-
-
-def taught(source: str, seed: int, work: Path) -> Path:
-    """The teacher of a source and a seed, taught where it is missing."""
-    bundle = work / f"teacher-{source}-{seed}"
-    if not bundle.exists():
-        teach(load(source, "train"), bundle, TeachConfig(seed=seed))
-    return bundle
 
 
 def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> None:
@@ -148,7 +106,7 @@ def main() -> None:
     parser.add_argument("--target", default="books")
     parser.add_argument("--methods", nargs="+", default=["plain-kd", "distilshift"], choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--work", type=Path, default=HERE / "scratch")
+    parser.add_argument("--work", type=Path, default=SCRATCH)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:

@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gain import hardware, revision
-
+from common import RESULTS, hardware, revision
 from distilshift.files import write_json
 from distilshift.stage import versions
 
 HERE = Path(__file__).parent
 TEST = "tests/pipeline/test_kill.py"
-RESULT = HERE / "results" / "soak" / "kills.json"
+RESULT = RESULTS / "soak" / "kills.json"
 
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ Source: Liang et al. 2020, "Do We Really Need to Access the Source Data? Source 
 
 from __future__ import annotations
 
+import tempfile
+from typing import Any
+
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -12,12 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from distilshift import progress
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
-from distilshift.encoder import Classifier, final_linear, forward_all
-from distilshift.loop import LoopConfig, Objective, train_once
-from distilshift.losses.adapt import centroid_pseudo_labels, information_maximisation
+from distilshift.data.corpus import Corpus
+from distilshift.encoder import Classifier, final_linear
+from distilshift.inference import forward_all
+from distilshift.loop import Objective, loop_config, train_once
+from distilshift.losses.adapt import centroid_pseudo_labels, divergence_of_mean, entropy
+from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
+from distilshift.shards import shard_spans, token_store
+from distilshift.vocabulary import used_rows_only
 
 # SHOT refreshes its pseudo-labels this often over the whole training.
 REFRESHES = 15
@@ -27,22 +36,30 @@ class ShotObjective(Objective):
     """Information maximisation, plus cross-entropy with pseudo-labels that are refreshed now and then."""
 
     def __init__(
-        self, classifier: Classifier, texts: TokenStore, prior: Tensor, config: AdaptConfig, accelerator: Accelerator
+        self,
+        classifier: Classifier,
+        texts: TokenStore,
+        prior: Tensor,
+        config: AdaptConfig,
+        accelerator: Accelerator,
+        run: RunDirectory,
     ) -> None:
         self._classifier, self._texts, self._prior = classifier, texts, prior
-        self._config, self._accelerator = config, accelerator
+        self._config, self._accelerator, self._run = config, accelerator, run
         self._pseudo_labels = torch.zeros(len(texts), dtype=torch.int64)
 
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         return self._texts.lengths
 
-    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
+    def loss(self, model: Any, batch: Batch) -> Tensor:
         device = self._accelerator.device
-        logits = self._classifier.model(**self._classifier.inputs(self._texts, indices, device)).logits.float()
-        loss = information_maximisation(logits, self._prior, self._config.diversity_weight)
+        logits = model(**self._classifier.inputs(self._texts, batch.indices, device)).logits.float()
+        drift = divergence_of_mean(batch.mean_log_probabilities(logits), self._prior)
+        loss = batch.mean(entropy(logits)) + self._config.diversity_weight * batch.whole(drift)
         if self._config.method == "shot":
-            targets = self._pseudo_labels[indices].to(device)
-            loss = loss + self._config.pseudo_label_weight * F.cross_entropy(logits, targets)
+            targets = self._pseudo_labels[batch.indices].to(device)
+            errors = F.cross_entropy(logits, targets, reduction="none")
+            loss = loss + self._config.pseudo_label_weight * batch.mean(errors)
         return loss
 
     def before_step(self, step: int, steps: int) -> None:
@@ -50,11 +67,16 @@ class ShotObjective(Objective):
             self._pseudo_labels = self._nearest_centroids()
 
     def _nearest_centroids(self) -> Tensor:
-        seen = forward_all(
-            self._classifier, self._texts, self._accelerator.device, self._accelerator.autocast, features=True
-        )
-        probabilities = torch.from_numpy(seen["logits"]).softmax(dim=-1)
-        return centroid_pseudo_labels(torch.from_numpy(seen["features"]), probabilities)
+        device, autocast, crew = self._accelerator.device, self._accelerator.autocast, self._run.crew
+        texts, features = self._texts, final_linear(self._classifier.model).in_features
+        probabilities = torch.zeros(len(texts), len(self._classifier.label_names))
+        with tempfile.TemporaryFile(dir=self._run.path) as file:
+            bank = np.memmap(file, np.float16, "w+", shape=(len(texts), features))
+            for span in shard_spans(len(texts)):
+                seen = forward_all(self._classifier, texts, device, autocast, features=True, span=span, crew=crew)
+                bank[span] = seen["features"]
+                probabilities[span] = torch.from_numpy(seen["logits"]).softmax(dim=-1)
+            return centroid_pseudo_labels(torch.from_numpy(bank), probabilities)
 
     def state(self) -> dict[str, Tensor]:
         return {"pseudo_labels": self._pseudo_labels}
@@ -64,30 +86,26 @@ class ShotObjective(Objective):
 
 
 def adapt_teacher(
-    teacher: Classifier, texts: TokenStore, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+    teacher: Classifier, texts: Corpus, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
 ) -> None:
     """Adapt the teacher in place; its last linear map, the source's hypothesis, stays as it was.
 
     Args:
         teacher: with logits on the scale it was trained at, not the calibrated one.
-        texts: the target texts, tokenised for the teacher.
+        texts: the target texts.
         config: method none leaves the teacher alone.
         accelerator: where it runs.
         run: keeps the adapted weights.
     """
     if config.method == "none":
         return
+    with progress.stage("tokenising", len(texts)) as advance:
+        tokens = token_store(teacher, texts, len(texts), run, "teacher-whole", advance)
     classes = len(teacher.label_names)
     prior = torch.full((classes,), 1.0 / classes, device=accelerator.device)
     final_linear(teacher.model).requires_grad_(False)
-    loop = LoopConfig(
-        "adapt",
-        config.adapt_epochs,
-        config.adapt_batch_size,
-        config.adapt_learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
-    train_once(teacher.model, ShotObjective(teacher, texts, prior, config, accelerator), loop, accelerator, run)
+    loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
+    with used_rows_only(teacher.model, [tokens]) as (compact,):
+        objective = ShotObjective(teacher, compact, prior, config, accelerator, run)
+        train_once(teacher.model, objective, loop, accelerator, run)
     teacher.model.requires_grad_(True)

@@ -109,6 +109,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
     There is no field for labels or for source text, here or anywhere below: adaptation is source-free.
     """
 
+    max_texts: Annotated[int, Ge(0)] = option(
+        0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
+    )
     method: Method = option("shot-im", "How the teacher meets the target: none is plain distillation.")
     adapt_epochs: Annotated[int, Ge(1)] = option(3, "Passes over the target texts while the teacher adapts.")
     adapt_learning_rate: Annotated[float, Gt(0)] = option(2e-5, "Peak learning rate of the teacher's adaptation.")

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig, DemoConfig, TeachConfig, resolve
 from distilshift.demo_data import DemoSplit, movie_sentences, split_domain, vader_domain
-from distilshift.encoder import cpu_threads, forward_all, load_classifier
+from distilshift.encoder import load_classifier
 from distilshift.files import staged_folder, write_json
+from distilshift.inference import cpu_threads, forward_all
 from distilshift.pipeline import adapt, device_bytes
 from distilshift.predict import latency_ms, load_network
 from distilshift.source import teach

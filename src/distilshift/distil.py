@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,16 @@ from torch import Tensor
 from distilshift import progress
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
+from distilshift.data.corpus import Corpus
 from distilshift.data.spans import random_spans
-from distilshift.encoder import Classifier, forward_all
-from distilshift.loop import LoopConfig, Objective, train_once
+from distilshift.encoder import Classifier
+from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
+from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
+from distilshift.shards import Rows, outputs, token_store
 from distilshift.types import Example
+from distilshift.vocabulary import used_rows_only
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,11 @@ class LabelledView:
 
     Attributes:
         texts: tokenised for the student.
-        teacher_logits: (texts, classes) float32.
+        teacher_logits: (texts, classes) float32, on the disk.
     """
 
     texts: TokenStore
-    teacher_logits: NDArray[np.float32]
+    teacher_logits: Rows
 
 
 def view_of(epoch: int, views: int) -> int:
@@ -56,42 +61,47 @@ class DistilObjective(Objective):
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         return self._view(epoch).texts.lengths
 
-    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
-        view = self._view(epoch)
-        logits = self._student.model(**self._student.inputs(view.texts, indices, self._device)).logits
-        targets = torch.from_numpy(view.teacher_logits[indices]).to(self._device)
-        return soft_target_divergence(logits.float(), targets, self._temperature).mean()
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        view = self._view(batch.epoch)
+        logits = model(**self._student.inputs(view.texts, batch.indices, self._device)).logits
+        targets = torch.from_numpy(view.teacher_logits[batch.indices]).to(self._device)
+        return batch.mean(soft_target_divergence(logits.float(), targets, self._temperature))
 
 
 def label_views(
     teacher: Classifier,
     student: Classifier,
-    examples: Sequence[Example],
+    texts: Corpus,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
 ) -> list[LabelledView]:
     """The whole texts and as many span views as the epochs will use, each labelled by the teacher once."""
-    spans = min(config.spans, config.distil_epochs // 2)
-    versions = [list(examples)] + [
-        random_spans(
-            examples, shortest=config.span_min_words, longest=config.span_max_words, seed=config.seed, view=view
-        )
-        for view in range(spans)
-    ]
-    same_tokens = student.tokenizer is teacher.tokenizer
+    names = ["whole", *(f"spans-{view}" for view in range(min(config.spans, config.distil_epochs // 2)))]
+    own_tokens = student.tokenizer is not teacher.tokenizer
+    sides = {"teacher": teacher} | ({"student": student} if own_tokens else {})
+    with progress.stage("tokenising", len(texts) * len(names) * len(sides)) as advance:
+        stores = {
+            (role, name): token_store(side, _version(texts, config, index), len(texts), run, f"{role}-{name}", advance)
+            for index, name in enumerate(names)
+            for role, side in sides.items()
+        }
     teacher.model.to(accelerator.device)
     views = []
-    with progress.stage("teacher labels texts", len(examples) * len(versions)) as advance:
-        for index, version in enumerate(versions):
-            store = teacher.tokenise(version)
-
-            def outputs(store: TokenStore = store) -> dict[str, NDArray[np.float32]]:
-                return forward_all(teacher, store, accelerator.device, accelerator.autocast, advance=advance)
-
-            logits = run.arrays(f"teacher-outputs-{index}", outputs)["logits"]
-            views.append(LabelledView(store if same_tokens else student.tokenise(version), logits))
+    with progress.stage("teacher labels texts", len(texts) * len(names)) as advance:
+        for name in names:
+            store = stores["teacher", name]
+            logits = outputs(teacher, store, run, f"teacher-{name}", accelerator, advance)
+            views.append(LabelledView(stores["student", name] if own_tokens else store, logits))
     return views
+
+
+def _version(texts: Corpus, config: AdaptConfig, index: int) -> Iterable[Example]:
+    """The whole texts (0), or a view of random spans."""
+    if index == 0:
+        return texts
+    shortest, longest = config.span_min_words, config.span_max_words
+    return random_spans(texts, shortest=shortest, longest=longest, seed=config.seed, view=index - 1)
 
 
 def distil_student(
@@ -102,15 +112,9 @@ def distil_student(
     run: RunDirectory,
 ) -> None:
     """Train the student in place on the views' cached teacher outputs."""
-    loop = LoopConfig(
-        "distil",
-        config.distil_epochs,
-        config.distil_batch_size,
-        config.distil_learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
+    loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
-    objective = DistilObjective(student, views, config.temperature, accelerator.device)
-    train_once(student.model, objective, loop, accelerator, run)
+    with used_rows_only(student.model, [view.texts for view in views]) as stores:
+        compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
+        objective = DistilObjective(student, compact, config.temperature, accelerator.device)
+        train_once(student.model, objective, loop, accelerator, run)

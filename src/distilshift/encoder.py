@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.errors import ModelError
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
 from distilshift.types import Example
@@ -56,8 +56,12 @@ class Classifier:
         return [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
 
     def tokenise(self, examples: Sequence[Example]) -> TokenStore:
+        """Token ids of texts or pairs, cut at `max_length`, in memory."""
+        return TokenStore([self.shard(examples)], self.tokenizer.pad_token_id)
+
+    def shard(self, examples: Sequence[Example]) -> TokenShard:
         """Token ids of texts or pairs, cut at `max_length`."""
-        pairs = [item.pair for item in examples] if examples and examples[0].pair is not None else None
+        pairs = [str(item.pair) for item in examples] if examples and examples[0].pair is not None else None
         encoded = self.tokenizer(
             [item.text for item in examples],
             pairs,
@@ -67,7 +71,7 @@ class Classifier:
             return_attention_mask=False,
             verbose=False,
         )
-        return TokenStore.from_rows(encoded["input_ids"], encoded["token_type_ids"], self.tokenizer.pad_token_id)
+        return TokenShard.from_rows(encoded["input_ids"], encoded["token_type_ids"])
 
     def inputs(self, store: TokenStore, indices: NDArray[np.integer], device: torch.device) -> dict[str, Tensor]:
         """The model's own named inputs for these texts, each (len(indices), width), int64."""
@@ -233,66 +237,3 @@ def scale_logits(model: Any, factor: float) -> None:
         head.weight.mul_(factor)
         if head.bias is not None:
             head.bias.mul_(factor)
-
-
-def forward_all(
-    classifier: Classifier,
-    store: TokenStore,
-    device: torch.device,
-    autocast: Callable[[], Any],
-    *,
-    batch_size: int = 64,
-    features: bool = False,
-    advance: Callable[[int], None] = lambda units: None,
-) -> dict[str, NDArray[np.float32]]:
-    """One pass without learning over all texts, in evaluation mode.
-
-    Returns:
-        `logits` (texts, classes) and, where asked for, `features` (texts, width), what the last linear map sees.
-    """
-    model, seen = classifier.model, []
-    hook = final_linear(model).register_forward_pre_hook(lambda module, args: seen.append(args[0].float().cpu()))
-    was_training = model.training
-    model.eval()
-    parts: dict[str, list[tuple[NDArray[np.int64], Tensor]]] = {"logits": [], "features": []}
-    try:
-        for indices in sorted_batches(store.lengths, batch_size):
-            with torch.inference_mode(), autocast():
-                logits = model(**classifier.inputs(store, indices, device)).logits
-            parts["logits"].append((indices, logits.float().cpu()))
-            if features:
-                parts["features"].append((indices, seen[-1]))
-            seen.clear()
-            advance(len(indices))
-    finally:
-        hook.remove()
-        model.train(was_training)
-    return {name: _in_order(rows, len(store)) for name, rows in parts.items() if rows}
-
-
-def bundle_logits(
-    bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0
-) -> NDArray[np.float32]:
-    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number."""
-    classifier = load_classifier(str(bundle), max_length)
-    store = classifier.tokenise(examples)
-    with cpu_threads(threads):
-        return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """PyTorch's number of threads inside the block; 0 leaves it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _in_order(rows: list[tuple[NDArray[np.int64], Tensor]], count: int) -> NDArray[np.float32]:
-    ordered = np.empty((count, rows[0][1].shape[1]), np.float32)
-    for indices, values in rows:
-        ordered[indices] = values.numpy()
-    return ordered

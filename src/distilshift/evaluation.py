@@ -91,6 +91,6 @@ def _logits(
         return network.logits(examples, config.batch_size)
     verify(bundle, manifest)
     # Only a teacher needs PyTorch, and only here.
-    from distilshift.encoder import bundle_logits
+    from distilshift.inference import bundle_logits
 
     return bundle_logits(bundle, manifest.max_length, examples, config.batch_size, config.threads)

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilshift import progress
-from distilshift.config import Precision, TrainingConfig
+from distilshift.config import AdaptConfig, Precision, TeachConfig, TrainingConfig
 from distilshift.data.batch import shuffled_batches
+from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
 
 # Shorter on a machine that is often cut off, and in the tests that kill.
@@ -53,6 +54,13 @@ class LoopConfig:
     seed: int
 
 
+def loop_config(
+    name: str, config: TeachConfig | AdaptConfig, epochs: int, batch_size: int, learning_rate: float
+) -> LoopConfig:
+    """A stage's own numbers, and what its loops share."""
+    return LoopConfig(name, epochs, batch_size, learning_rate, config.warmup_fraction, config.weight_decay, config.seed)
+
+
 class Objective(ABC):
     """What a stage minimises, with whatever state it carries from step to step."""
 
@@ -61,8 +69,13 @@ class Objective(ABC):
         """Tokens of each text of this epoch, to batch like with like."""
 
     @abstractmethod
-    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
-        """The scalar to minimise over these texts."""
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """The scalar to minimise over a batch, by this process's part of it.
+
+        Args:
+            model: as Accelerate prepared it; its outputs are those of the objective's own model.
+            batch: this process's share; it also knows how to take means over the whole.
+        """
 
     def before_step(self, step: int, steps: int) -> None:  # noqa: B027 - a hook, empty by default
         """Called before each step, `step` counting from 0."""
@@ -134,7 +147,6 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
     """Minimise the objective over the model's trainable parameters, in place.
 
     Continues from the run's checkpoint where there is one; SIGINT saves one and raises KeyboardInterrupt.
-    Every step seeds its own randomness from (seed, step), so that a continued run equals an uninterrupted one.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -153,14 +165,17 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
             epoch, within = divmod(step, steps_an_epoch)
             if within == 0 or step == done:
                 batches = shuffled_batches(objective.lengths(epoch), config.batch_size, config.seed, epoch)
-            _step(prepared, objective, optimizer, accelerator, config, (epoch, step, steps), batches[within])
+            batch = Batch.share(epoch, batches[within], accelerator)
+            _step(prepared, objective, optimizer, accelerator, config, (step, steps), batch)
             if within == steps_an_epoch - 1:
                 objective.after_epoch(epoch)
             advance(1)
-            if interrupted() or time.monotonic() - last_save > CHECKPOINT_SECONDS:
+            due = time.monotonic() - last_save > CHECKPOINT_SECONDS
+            stop, due = any_of((interrupted(), due), accelerator)
+            if stop or due:
                 _save(run, config.name, model, optimizer, objective, step + 1)
                 last_save = time.monotonic()
-            if interrupted():
+            if stop:
                 raise KeyboardInterrupt
 
 
@@ -188,22 +203,27 @@ def _step(
     optimizer: Any,
     accelerator: Accelerator,
     config: LoopConfig,
-    at: tuple[int, int, int],
-    indices: NDArray[np.int64],
+    at: tuple[int, int],
+    batch: Batch,
 ) -> None:
-    epoch, step, steps = at
+    step, steps = at
     for group in optimizer.param_groups:
         group["lr"] = learning_rate_at(step, steps, config)
     with torch.random.fork_rng():
-        torch.manual_seed(int(np.random.SeedSequence([config.seed, step]).generate_state(1)[0]))
+        torch.manual_seed(_seed_of(config.seed, step, accelerator.process_index))
         objective.before_step(step, steps)
         model.train()
         with accelerator.autocast():
-            loss = objective.loss(epoch, indices)
+            loss = objective.loss(model, batch)
         accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()
+
+
+def _seed_of(seed: int, step: int, process: int) -> int:
+    """Each step seeds its own dropout, so that a continued run draws what an uninterrupted one does."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
 
 
 @contextmanager

@@ -14,28 +14,34 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
+from distilshift import progress
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
-from distilshift.data.check import require_usable
-from distilshift.data.read import read_examples
+from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.distil import LabelledView, distil_student, label_views
-from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
+from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
 from distilshift.files import require_free
+from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
-from distilshift.metrics import agreement
+from distilshift.metrics import agreement, softmax
+from distilshift.parallel import crew_of
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import compare, quantise_dynamic
 from distilshift.run import RunDirectory, fingerprint, open_run
-from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.shards import outputs, token_store
+from distilshift.stage import identity, peak_memory_bytes, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
 
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
+# With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
+CANDIDATES_A_TEXT = 4
 # Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
 PARITY_TEXTS = 32
 PARITY_TOLERANCE = 1e-3
@@ -74,13 +80,15 @@ def adapt(
     require_free(folder, overwrite)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
-    examples = _examples(texts, settings)
-    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=fingerprint_examples(examples))
-    with open_run(run_path(folder), key, fresh) as run:
-        accelerator = make_accelerator(settings)
-        student, views = _distilled(source, manifest, examples, settings, accelerator, run)
-        summary = _write(folder, student, views[0], examples, manifest, settings, overwrite)
-    return AdaptResult(folder, summary, time.perf_counter() - start)
+    corpus = open_corpus(texts, settings)
+    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
+    accelerator = make_accelerator(settings)
+    with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+        student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
+        if run.crew.leads:
+            _write(folder, student, views[0], used, manifest, settings, overwrite)
+    summary = read_manifest(folder, "student").runtime or {}
+    return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 
 
 def _check_spans(config: AdaptConfig) -> None:
@@ -93,34 +101,42 @@ def _check_spans(config: AdaptConfig) -> None:
         )
 
 
-def _examples(texts: str | Path | Sequence[str] | Sequence[Example], config: AdaptConfig) -> list[Example]:
-    if isinstance(texts, str | Path):
-        return list(read_examples(texts, config).examples)
-    examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
-    return require_usable(examples, labelled=False)
-
-
 def _distilled(
     source: Path,
     manifest: Manifest,
-    examples: list[Example],
+    corpus: Corpus,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> tuple[Classifier, list[LabelledView]]:
-    """The trained student, on the calibrated scale, and what the adapted teacher said of the texts."""
+) -> tuple[Classifier, list[LabelledView], Corpus]:
+    """The trained student, on the calibrated scale, what the adapted teacher said of the texts, and these texts."""
     teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
     temperature = manifest.statistics.temperature if manifest.statistics else 1.0
     # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     scale_logits(teacher.model, temperature)
     _untrained_student(teacher, config)  # one that cannot be built shall not cost an adaptation first
     teacher.model.to(accelerator.device)
-    adapt_teacher(teacher, teacher.tokenise(examples), config, accelerator, run)
+    corpus = _within_budget(corpus, teacher, config, accelerator, run)
+    adapt_teacher(teacher, corpus, config, accelerator, run)
     student = _untrained_student(teacher, config)
-    views = label_views(teacher, student, examples, config, accelerator, run)
+    views = label_views(teacher, student, corpus, config, accelerator, run)
     distil_student(student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
-    return student, views
+    return student, views, corpus
+
+
+def _within_budget(
+    corpus: Corpus, teacher: Classifier, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+) -> Corpus:
+    """As many texts as `max_texts` allows, by what the teacher, as it came, says of them and of some others."""
+    if not 0 < config.max_texts < len(corpus):
+        return corpus
+    candidates = corpus.only(random_mask(len(corpus), CANDIDATES_A_TEXT * config.max_texts, config.seed))
+    with progress.stage("choosing texts", 2 * len(candidates)) as advance:
+        store = token_store(teacher, candidates, len(candidates), run, "candidates", advance)
+        logits = outputs(teacher, store, run, "candidates", accelerator, advance)
+    probabilities = softmax(logits[np.arange(len(candidates))])
+    return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
 def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
@@ -132,12 +148,12 @@ def _write(
     folder: Path,
     student: Classifier,
     whole: LabelledView,
-    examples: list[Example],
+    corpus: Corpus,
     teacher: Manifest,
     config: AdaptConfig,
     overwrite: bool,
-) -> dict[str, Any]:
-    """Export, measure, and write the bundle; returns the numbers on its card."""
+) -> None:
+    """Export, measure, and write the bundle."""
     manifest = Manifest(
         kind="student",
         label_names=teacher.label_names,
@@ -153,11 +169,10 @@ def _write(
         export_onnx(student, new / ONNX_FILES["fp32"])
         quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
         student.save(new)
-        summary = _measure(new, student, whole, examples, config)
+        summary = _measure(new, student, whole, corpus, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
-    return summary
 
 
 def device_bytes(bundle: Path, choice: OnnxName) -> int:
@@ -166,11 +181,11 @@ def device_bytes(bundle: Path, choice: OnnxName) -> int:
 
 
 def _measure(
-    folder: Path, student: Classifier, whole: LabelledView, examples: list[Example], config: AdaptConfig
+    folder: Path, student: Classifier, whole: LabelledView, corpus: Corpus, config: AdaptConfig
 ) -> dict[str, Any]:
     """What can be said without labels, from a sample of the target texts."""
-    sample = np.random.default_rng(config.seed).permutation(len(examples))[:SAMPLE_TEXTS]
-    texts = [examples[index] for index in sample]
+    sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
+    texts = corpus.at(sample)
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
 
     def network(name: OnnxName, threads: int) -> Network:
@@ -183,7 +198,7 @@ def _measure(
     return {
         "default": "int8" if parity.accepted else "fp32",
         "method": config.method,
-        "texts": len(examples),
+        "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, whole.teacher_logits[sample]),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),

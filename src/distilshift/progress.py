@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
         a function that takes the number of units just finished.
     """
     console, start = Console(stderr=True), time.perf_counter()
+    if os.environ.get("RANK", "0") != "0":  # of many processes, the first one speaks
+        yield lambda units: None
+        return
     if not console.is_terminal:
         yield lambda units: None
         log.info("%s: %d in %.1f s", name, total - done, time.perf_counter() - start)

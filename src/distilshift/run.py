@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,17 +21,46 @@ from distilshift.files import flush, output_errors, sha256_of, write_json
 Arrays = dict[str, NDArray[Any]]
 # The journal's name while the files that it listed are being removed.
 CLEARED = ".journal.json.cleared"
+# safetensors' names of the types that runs keep.
+_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64}
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that work on one run together: the first one writes, all of them read.
+
+    Attributes:
+        rank: this process, from 0.
+        size: how many there are.
+        wait: returns once every process has called it.
+        total: the sum over processes of an array that each one gives.
+    """
+
+    rank: int = 0
+    size: int = 1
+    wait: Callable[[], None] = lambda: None
+    total: Callable[[NDArray[Any]], NDArray[Any]] = lambda array: array
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+
+ALONE = Crew()
 
 
 class RunDirectory:
-    """Open run directory; use `open_run`.
+    """Open run directory; use `open_run`. Every process of the crew makes the same calls in the same order.
 
     Attributes:
         path: the folder.
+        crew: who works on it.
     """
 
-    def __init__(self, path: Path, journal: dict[str, Any]) -> None:
-        self.path, self._journal = path, journal
+    def __init__(self, path: Path, journal: dict[str, Any], crew: Crew = ALONE) -> None:
+        self.path, self.crew, self._journal = path, crew, journal
+        self._sound: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._journal["files"]
@@ -44,6 +74,11 @@ class RunDirectory:
 
         The journal moves to the new file only once it is on the disk; the old one goes last.
         """
+        if self.crew.leads:
+            self._write(name, write, facts)
+        self._follow()
+
+    def _write(self, name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> None:
         count = self._journal["writes"] + 1
         path = self.path / f"{name}.{count}"
         with output_errors(path):
@@ -56,6 +91,13 @@ class RunDirectory:
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 
+    def _follow(self) -> None:
+        """Let the others see what the first process wrote."""
+        self.crew.wait()
+        if not self.crew.leads:
+            self._journal = _read_journal(self.path)
+        self.crew.wait()  # before the first process writes again
+
     def file(self, name: str) -> Path:
         """The path of a saved file, its content checked.
 
@@ -64,12 +106,13 @@ class RunDirectory:
         """
         entry = self._journal["files"][name]
         path = self.path / entry["file"]
-        if not path.is_file() or sha256_of(path) != entry["sha256"]:
+        if path.name not in self._sound and (not path.is_file() or sha256_of(path) != entry["sha256"]):
             raise RunError(
                 f"{path} is damaged",
                 expected=f"sha256 {entry['sha256'][:12]}…",
                 fix="pass --fresh to start this run again",
             )
+        self._sound.add(path.name)
         return path
 
     def facts(self, name: str) -> dict[str, Any]:
@@ -79,18 +122,40 @@ class RunDirectory:
     def drop(self, name: str) -> None:
         """Forget a file that is no longer needed, and remove it."""
         entry = self._journal["files"].pop(name, None)
-        if entry:
+        self.crew.wait()  # no process reads it any more
+        if entry and self.crew.leads:
             _write_journal(self.path, self._journal)
             (self.path / entry["file"]).unlink(missing_ok=True)
 
-    def arrays(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """Arrays computed once: read back where an earlier start of this run saved them."""
-        from safetensors.numpy import load_file, save_file
+    def arrays(self, name: str, compute: Callable[[], Arrays], *, lead_only: bool = False) -> Arrays:
+        """Arrays computed once, and then memory-mapped, read-only, from the file that keeps them.
+
+        Args:
+            name: of the file.
+            compute: called by all processes, each of which gets the whole result.
+            lead_only: only the first process computes.
+        """
+        from safetensors.numpy import save_file
 
         if name not in self:
-            values = compute()
+            values = compute() if self.crew.leads or not lead_only else {}
             self.save(name, lambda path: save_file(values, path))
-        return load_file(self.file(name))
+        return map_arrays(self.file(name))
+
+
+def map_arrays(path: Path) -> Arrays:
+    """The arrays of a safetensors file, memory-mapped: they cost address space, not memory."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+    header.pop("__metadata__", None)
+    arrays: Arrays = {}
+    for name, entry in header.items():
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        offset = start + entry["data_offsets"][0]
+        # An empty file region cannot be mapped.
+        arrays[name] = np.memmap(path, dtype, "r", offset, shape) if 0 not in shape else np.empty(shape, dtype)
+    return arrays
 
 
 def fingerprint(content: Any) -> str:
@@ -105,18 +170,24 @@ def fingerprint_array(array: NDArray[Any]) -> str:
 
 
 @contextmanager
-def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Iterator[RunDirectory]:
+def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Crew = ALONE) -> Iterator[RunDirectory]:
     """Start or continue the run in `path`; it is removed when the block succeeds, or fails with nothing saved.
 
     Args:
         path: the run directory, made where missing.
         identity: what makes two runs the same: stage, options, hashes of the inputs, versions.
         fresh: discard what an earlier run left there.
+        crew: the processes that work on it; all of them call this.
 
     Raises:
         RunError: another process holds it, it belongs to another run, or it is no run directory.
         OutputError: it cannot be written.
     """
+    if not crew.leads:
+        crew.wait()  # until the first process has opened it
+        yield RunDirectory(path, _journal(path, identity), crew)
+        crew.wait()
+        return
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
@@ -127,8 +198,10 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False) -> Itera
             _clear(path)
         run, finished = None, False
         try:
-            run = RunDirectory(path, _journal(path, identity))
+            run = RunDirectory(path, _owned_journal(path, identity), crew)
+            crew.wait()
             yield run
+            crew.wait()
             finished = True
         finally:
             if finished or (run.is_empty() if run else not (path / "journal.json").exists()):
@@ -194,13 +267,20 @@ def _read_journal(path: Path) -> dict[str, Any]:
     return journal
 
 
-def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    journal = _read_journal(path) if (path / "journal.json").exists() else {"files": {}}
-    if not journal["files"]:  # new, or stopped before anything was worth keeping: anybody's
+def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The journal, for the process that holds the lock; begun anew where nothing is saved, whoever left it."""
+    if not (path / "journal.json").exists() or not _read_journal(path)["files"]:
         _clear(path)
         journal = {"identity": identity, "writes": 0, "files": {}}
         _write_journal(path, journal)
         return journal
+    journal = _journal(path, identity)
+    _drop_orphans(path, journal)
+    return journal
+
+
+def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    journal = _read_journal(path)
     found = journal["identity"]
     if found != identity:
         changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
@@ -209,7 +289,6 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
             got=f"a change in {', '.join(changed)}",
             fix="repeat the first command to continue it, or pass --fresh to discard it",
         )
-    _drop_orphans(path, journal)
     return journal
 
 

@@ -20,14 +20,17 @@ from distilshift.data.batch import TokenStore
 from distilshift.data.check import require_usable
 from distilshift.data.read import label_mapping, read_labelled, require_classes
 from distilshift.data.split import stratified_split
-from distilshift.encoder import Classifier, forward_all, load_classifier, scale_logits
+from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError
 from distilshift.files import require_free
-from distilshift.loop import LoopConfig, Objective, make_accelerator, train_once
+from distilshift.inference import forward_all
+from distilshift.loop import Objective, loop_config, make_accelerator, train_once
 from distilshift.metrics import accuracy, confusion_matrix, softmax
+from distilshift.parallel import Batch, crew_of
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
 from distilshift.types import Example, TeachResult
+from distilshift.vocabulary import used_rows_only
 
 
 class SupervisedObjective(Objective):
@@ -53,11 +56,11 @@ class SupervisedObjective(Objective):
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         return self._store.lengths
 
-    def loss(self, epoch: int, indices: NDArray[np.int64]) -> Tensor:
-        inputs = self._classifier.inputs(self._store, indices, self._device)
-        labels = self._labels[indices].to(self._device)
-        logits = self._classifier.model(**inputs).logits
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        logits = model(**self._classifier.inputs(self._store, batch.indices, self._device)).logits
+        labels = self._labels[batch.indices].to(self._device)
+        errors = F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing, reduction="none")
+        return batch.mean(errors)
 
     def after_epoch(self, epoch: int) -> None:
         score = torch.tensor(self._validate(), dtype=torch.float64)
@@ -108,16 +111,15 @@ def teach(
     training, validation = _examples(data, settings)
     names = sorted({str(item.label) for item in training})
     key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
-    with open_run(run_path(folder), key, fresh) as run:
+    accelerator = make_accelerator(settings)
+    with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         with seeded(settings.seed):
             classifier = load_classifier(settings.base_model, settings.max_length, names)
-        accelerator = make_accelerator(settings)
-        validate = _fit(classifier, training, validation, settings, accelerator, run)
-        statistics = _calibrate(classifier, validate(), training, validation)
+        logits = _fit(classifier, training, validation, settings, accelerator, run)
+        statistics = _calibrate(classifier, logits, training, validation)
         manifest = _manifest(classifier, settings, statistics)
-        with new_bundle(folder, manifest, overwrite) as new:
-            classifier.save(new)
-            (new / "README.md").write_text(_card(manifest), encoding="utf-8")
+        if run.crew.leads:
+            _write(folder, classifier, manifest, overwrite)
     seconds = time.perf_counter() - start
     return TeachResult(folder, statistics.validation_accuracy, statistics.temperature, seconds)
 
@@ -154,36 +156,25 @@ def _fit(
     config: TeachConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> Any:
-    """Train; returns a function that gives the validation logits of the chosen weights."""
-    held_out, labels = classifier.tokenise(validation), _label_ids(classifier, validation)
-
-    def validation_logits() -> NDArray[np.float32]:
-        return forward_all(classifier, held_out, accelerator.device, accelerator.autocast)["logits"]
-
-    def score() -> float:
-        return float(np.mean(validation_logits().argmax(axis=1) == labels))
-
+) -> NDArray[np.float32]:
+    """Train; returns the validation logits of the chosen weights."""
+    labels, accelerate = _label_ids(classifier, validation), (accelerator.device, accelerator.autocast)
+    stores = [classifier.tokenise(training), classifier.tokenise(validation)]
     classifier.model.to(accelerator.device)
-    objective = SupervisedObjective(
-        classifier,
-        classifier.tokenise(training),
-        _label_ids(classifier, training),
-        score,
-        config.label_smoothing,
-        accelerator.device,
-    )
-    loop = LoopConfig(
-        "teach",
-        config.epochs,
-        config.batch_size,
-        config.learning_rate,
-        config.warmup_fraction,
-        config.weight_decay,
-        config.seed,
-    )
-    train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
-    return validation_logits
+    with used_rows_only(classifier.model, stores) as (texts, held_out):
+
+        def validation_logits() -> NDArray[np.float32]:
+            return forward_all(classifier, held_out, *accelerate, crew=run.crew)["logits"]
+
+        def score() -> float:
+            return float(np.mean(validation_logits().argmax(axis=1) == labels))
+
+        objective = SupervisedObjective(
+            classifier, texts, _label_ids(classifier, training), score, config.label_smoothing, accelerator.device
+        )
+        loop = loop_config("teach", config, config.epochs, config.batch_size, config.learning_rate)
+        train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
+        return validation_logits()
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -259,10 +250,14 @@ def import_checkpoint(
         config=settings.portable(),
         versions=versions(),
     )
+    _write(folder, classifier, manifest, overwrite)
+    return folder
+
+
+def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: bool) -> None:
     with new_bundle(folder, manifest, overwrite) as new:
         classifier.save(new)
         (new / "README.md").write_text(_card(manifest), encoding="utf-8")
-    return folder
 
 
 def _rename_labels(classifier: Classifier, names: str) -> None:

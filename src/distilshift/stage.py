@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -42,8 +44,14 @@ def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 (hex) of texts and labels, in order."""
+    """sha256 (hex) of labelled texts, in order."""
     return fingerprint([(item.text, item.pair, item.label) for item in examples])
+
+
+def peak_memory_bytes() -> int:
+    """The most memory (resident set) that this process has held at once."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 @contextmanager

@@ -57,11 +57,13 @@ class AdaptResult:
         bundle: the student bundle's folder.
         summary: the numbers of the student's card (sizes in bytes, latencies in ms, agreements 0 to 1).
         seconds: wall time.
+        peak_memory_bytes: the most that this process has held at once, since it was started.
     """
 
     bundle: Path
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

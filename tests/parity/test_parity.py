@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from distilshift import Predictor, adapt, import_checkpoint
 from distilshift.bundle import read_manifest
-from distilshift.encoder import bundle_logits
+from distilshift.inference import bundle_logits
 from distilshift.metrics import softmax
 from distilshift.predict import ONNX_FILES
 from distilshift.types import Example

@@ -18,9 +18,9 @@ import distilshift
 from distilshift import AdaptConfig, Predictor, adapt, evaluate, teach
 from distilshift.bundle import read_manifest
 from distilshift.config import LabelledInputConfig
-from distilshift.encoder import bundle_logits
 from distilshift.errors import ConfigError, DataError
 from distilshift.evaluation import score
+from distilshift.inference import bundle_logits
 from distilshift.predict import STREAM_BATCHES
 from distilshift.source import fit_temperature
 from distilshift.types import Example

@@ -121,7 +121,8 @@ def test_short_texts_keep_a_word(text: str):
 
 def test_views_differ_repeat_and_drop_labels():
     examples = [Example("one two three four five six", "p q r s", "x"), Example("solo", None, "y")] * 5
-    first, again, other = (random_spans(examples, shortest=2, longest=4, seed=3, view=view) for view in (0, 0, 1))
+    views = (random_spans(examples, shortest=2, longest=4, seed=3, view=view) for view in (0, 0, 1))
+    first, again, other = map(list, views)
     assert first == again != other
     assert {item.label for item in first} == {None}
     assert [item.pair is None for item in first] == [False, True] * 5

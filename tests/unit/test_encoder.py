@@ -19,7 +19,6 @@ from distilshift import ImportConfig, import_checkpoint
 from distilshift.encoder import (
     Classifier,
     final_linear,
-    forward_all,
     layers_of,
     load_classifier,
     position_limit,
@@ -27,6 +26,7 @@ from distilshift.encoder import (
     takes_token_types,
 )
 from distilshift.errors import ConfigError, DataError, ModelError
+from distilshift.inference import forward_all
 from distilshift.student import build_student, cut, kept_layers
 from distilshift.types import Example
 from encoders import BERT_PAIR, FAMILIES, OFFSET, TOKEN_TYPES, make_checkpoint, make_encoder, make_tokenizer
@@ -64,17 +64,18 @@ def test_texts_are_cut_at_max_length(checkpoint: Any, family: str, examples: lis
     classifier = load_classifier(str(checkpoint(family)), max_length)
     limit = min(max_length, 64)
     assert classifier.max_length == limit
-    store, tokenizer = classifier.tokenise(examples), classifier.tokenizer
-    assert store.lengths.max() == limit
-    assert store.lengths.min() < 13
+    shard, tokenizer = classifier.shard(examples), classifier.tokenizer
+    lengths = classifier.tokenise(examples).lengths
+    assert lengths.max() == limit
+    assert lengths.min() < 13
     for index, example in enumerate(examples):
-        ids = store.ids[store.offsets[index] : store.offsets[index + 1]]
+        ids = shard.ids[shard.offsets[index] : shard.offsets[index + 1]]
         assert ids[0] == tokenizer.cls_token_id
         assert ids[-1] == tokenizer.sep_token_id
         both = (example.text, example.pair) if example.pair else (example.text,)
         assert ids.tolist() == tokenizer(*both, truncation=True, max_length=limit)["input_ids"]
     assert np.isfinite(logits_of(classifier, examples)).all()  # the longest text fits the position table
-    assert set(store.type_ids) == ({0, 1} if examples is PAIRS and FAMILIES[family].pair == BERT_PAIR else {0})
+    assert set(shard.type_ids) == ({0, 1} if examples is PAIRS and FAMILIES[family].pair == BERT_PAIR else {0})
 
 
 @families

@@ -32,6 +32,7 @@ from distilshift.loop import (
     train_once,
 )
 from distilshift.run import open_run
+from distilshift.shards import Rows
 from distilshift.source import SupervisedObjective
 from distilshift.types import Example
 
@@ -262,7 +263,7 @@ def test_bf16_trains_otherwise_and_saves_fp32(taught: Any, tmp_path: Path):
 
 def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, teacher_bundle: Path):
     classifier = load_classifier(str(teacher_bundle), 32)
-    views = [LabelledView(classifier.tokenise([Example("good book")] * 4), np.zeros((4, 2), np.float32))]
+    views = [LabelledView(classifier.tokenise([Example("good book")] * 4), Rows([np.zeros((4, 2), np.float32)]))]
     accelerator = make_accelerator(AdaptConfig(precision="bf16"))
     seen: list[torch.dtype] = []
     final_linear(classifier.model).register_forward_hook(lambda module, args, out: seen.append(out.dtype))

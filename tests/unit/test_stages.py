@@ -11,18 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import adapt, adaptation, distil, pipeline, quantise
+from distilshift import adapt, adaptation, pipeline, quantise, shards
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
+from distilshift.data.batch import TokenStore
+from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.demo import paired_standard_error
 from distilshift.distil import DistilObjective, LabelledView, label_views, view_of
-from distilshift.encoder import Classifier, bundle_logits, forward_all, load_classifier, scale_logits
+from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DistilshiftError, ModelError, RunError
+from distilshift.inference import bundle_logits, forward_all
 from distilshift.loop import make_accelerator
 from distilshift.losses.adapt import information_maximisation
 from distilshift.losses.distil import soft_target_divergence
+from distilshift.parallel import Batch
 from distilshift.run import RunDirectory, open_run
+from distilshift.shards import Rows
 from distilshift.student import build_student
 from distilshift.types import Example
 from encoders import make_checkpoint, make_encoder
@@ -52,6 +57,18 @@ def logits_of(classifier: Classifier, examples: list[Example]) -> torch.Tensor:
     return torch.from_numpy(forward_all(classifier, store, accelerator.device, accelerator.autocast)["logits"])
 
 
+def corpus_of(examples: list[Example]) -> Corpus:
+    return open_corpus(examples, CONFIG)
+
+
+def all_rows(rows: Rows) -> np.ndarray:
+    return rows[np.arange(len(rows))]
+
+
+def all_ids(store: TokenStore) -> np.ndarray:
+    return store.batch(np.arange(len(store)))["input_ids"]
+
+
 def weights_of(classifier: Classifier) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in classifier.model.state_dict().items()}
 
@@ -68,7 +85,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
     scale_logits(teacher.model, 0.3)  # as of another domain: it is not sure
     before, weights = information_maximisation(logits_of(teacher, examples), uniform), weights_of(teacher)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
-    adapt_teacher(teacher, teacher.tokenise(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
     moved = changed(weights, teacher)
     assert {"classifier.weight", "classifier.bias"}.isdisjoint(moved)
     assert any("layer.0" in name for name in moved)
@@ -81,7 +98,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
 def test_method_none_leaves_the_teacher_alone(teacher: Classifier, examples: list[Example], run: RunDirectory):
     weights = weights_of(teacher)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": "none"})
-    adapt_teacher(teacher, teacher.tokenise(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
     assert changed(weights, teacher) == set()
     assert run.is_empty()
 
@@ -100,7 +117,7 @@ def test_pseudo_labels_are_refreshed_now_and_then(
     monkeypatch.setattr(adaptation, "centroid_pseudo_labels", count)
     monkeypatch.setattr(adaptation, "REFRESHES", 4)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
-    adapt_teacher(teacher, teacher.tokenise(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
     assert calls == [(120, 32)] * refreshes
 
 
@@ -123,18 +140,18 @@ def test_as_many_views_are_labelled_as_will_be_used_and_each_once(
     views: int,
 ):
     passes = []
-    inner = distil.forward_all
-    monkeypatch.setattr(distil, "forward_all", lambda *args, **named: passes.append(1) or inner(*args, **named))
+    inner = shards.forward_all
+    monkeypatch.setattr(shards, "forward_all", lambda *args, **named: passes.append(1) or inner(*args, **named))
     config = AdaptConfig(**CONFIG.to_dict() | {"spans": spans, "distil_epochs": epochs})
     student = build_student(teacher, "cut", 1)
-    first = label_views(teacher, student, examples, config, make_accelerator(config), run)
-    again = label_views(teacher, student, examples, config, make_accelerator(config), run)
+    first = label_views(teacher, student, corpus_of(examples), config, make_accelerator(config), run)
+    again = label_views(teacher, student, corpus_of(examples), config, make_accelerator(config), run)
     assert len(first) == len(passes) == views
     assert {view_of(epoch, views) for epoch in range(epochs)} == set(range(views))
     for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.teacher_logits, other.teacher_logits)
-        np.testing.assert_array_equal(one.texts.ids, other.texts.ids)
-    np.testing.assert_array_equal(first[0].teacher_logits, logits_of(teacher, examples).numpy())
+        np.testing.assert_array_equal(all_rows(one.teacher_logits), all_rows(other.teacher_logits))
+        np.testing.assert_array_equal(all_ids(one.texts), all_ids(other.texts))
+    np.testing.assert_array_equal(all_rows(first[0].teacher_logits), logits_of(teacher, examples).numpy())
     lengths = {tuple(view.texts.lengths) for view in first}
     assert len(lengths) == views  # the spans of each view are others
     assert all((view.texts.lengths <= first[0].texts.lengths).all() for view in first)
@@ -146,19 +163,22 @@ def test_another_tokenizer_sees_the_same_texts(
     """Each side tokenises its own way; what the teacher said stays with its text."""
     other = make_encoder(tmp_path / "other", "mpnet", words="good bad")
     student = build_student(teacher, str(other), 1)
-    for view in label_views(teacher, student, examples, CONFIG, make_accelerator(CONFIG), run)[:1]:
-        np.testing.assert_array_equal(view.texts.ids, student.tokenise(examples).ids)
-        np.testing.assert_array_equal(view.teacher_logits, logits_of(teacher, examples).numpy())
+    for view in label_views(teacher, student, corpus_of(examples), CONFIG, make_accelerator(CONFIG), run)[:1]:
+        np.testing.assert_array_equal(all_ids(view.texts), all_ids(student.tokenise(examples)))
+        np.testing.assert_array_equal(all_rows(view.teacher_logits), logits_of(teacher, examples).numpy())
 
 
 def test_the_distillation_loss_is_the_mean_divergence(teacher: Classifier, examples: list[Example]):
     store = teacher.tokenise(examples)
     wanted = np.random.default_rng(0).normal(size=(120, 2)).astype(np.float32)
-    objective = DistilObjective(teacher, [LabelledView(store, wanted)], 3.0, torch.device("cpu"))
+    objective = DistilObjective(
+        teacher, [LabelledView(store, Rows([wanted[:50], wanted[50:]]))], 3.0, torch.device("cpu")
+    )
     teacher.model.eval()
     chosen = np.array([5, 2, 77])
     by_hand = soft_target_divergence(logits_of(teacher, examples)[chosen], torch.from_numpy(wanted)[chosen], 3.0).mean()
-    assert objective.loss(0, chosen).item() == pytest.approx(by_hand.item(), abs=1e-5)
+    batch = Batch.share(0, chosen, make_accelerator(CONFIG))
+    assert objective.loss(teacher.model, batch).item() == pytest.approx(by_hand.item(), abs=1e-5)
 
 
 class FixedNetwork:

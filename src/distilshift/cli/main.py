@@ -10,6 +10,7 @@ import sys
 import rich_click as click
 from click import exceptions as click_exceptions
 
+from distilshift.cli.launch import let_the_first_speak, rank
 from distilshift.errors import DistilshiftError, MissingExtraError
 
 # In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
@@ -42,7 +43,7 @@ def main() -> None:
     # Threads that spin while they wait cripple each other on a busy machine; PyTorch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("distilshift").setLevel(logging.INFO)
+    logging.getLogger("distilshift").setLevel(logging.WARNING if rank() else logging.INFO)
     try:
         sys.exit(cli(standalone_mode=False))
     except click_exceptions.Exit as stop:
@@ -51,7 +52,8 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. The same command continues where it stopped.", err=True)
+        if not rank():
+            click.echo("Interrupted. The same command continues where it stopped.", err=True)
         # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
         # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
         exec("")
@@ -61,6 +63,7 @@ def main() -> None:
 
 
 def _report(error: DistilshiftError | ModuleNotFoundError) -> int:
+    let_the_first_speak()
     if "--verbose" in sys.argv or "-v" in sys.argv:
         logging.exception("Traceback of the error:")
     if isinstance(error, ModuleNotFoundError):

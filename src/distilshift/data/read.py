@@ -63,7 +63,12 @@ class Texts:
 
 
 def iter_examples(
-    path: Readable, config: InputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
+    path: Readable,
+    config: InputConfig,
+    *,
+    pass_bad: bool = False,
+    report: ReadReport | None = None,
+    warn: bool = True,
 ) -> Iterator[Example]:
     """Texts of a file, without labels, in constant memory.
 
@@ -75,13 +80,14 @@ def iter_examples(
         config: how it is read.
         pass_bad: give a row that cannot be used as an Example with `problem` set, in its place.
         report: counts to keep up to date, for the caller to read.
+        warn: log at the end how many rows could not be used.
 
     Raises:
         DataError: for the options at once; while iterating for the file, or (without `skip_bad` and `pass_bad`) a row.
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
     columns = _columns(text=config.text_column, pair=config.pair_column)
-    return _examples(path, config, columns, None, pass_bad, report or ReadReport())
+    return _examples(path, config, columns, None, pass_bad, report or ReadReport(), warn)
 
 
 def iter_labelled(
@@ -181,6 +187,7 @@ def _examples(
     namer: Callable[[Any, str], str] | None,
     pass_bad: bool,
     report: ReadReport,
+    warn: bool = True,
 ) -> Iterator[Example]:
     for row in read_rows(path, config, columns):
         report.rows += 1
@@ -194,7 +201,7 @@ def _examples(
                 yield Example(text="", problem=error.reason)
             continue
         yield example
-    if report.bad:
+    if report.bad and warn:
         action = "marked" if pass_bad else "left out"
         name = display_name(path)
         _LOG.warning("%s: %s %d of %d rows; the first: %s", name, action, report.bad, report.rows, report.first_problem)

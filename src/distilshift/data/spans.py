@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,15 +20,15 @@ def random_span(text: str, rng: np.random.Generator, shortest: int, longest: int
     return " ".join(words[start : start + length])
 
 
-def random_spans(examples: Sequence[Example], *, shortest: int, longest: int, seed: int, view: int) -> list[Example]:
+def random_spans(
+    examples: Iterable[Example], *, shortest: int, longest: int, seed: int, view: int
+) -> Iterator[Example]:
     """One span of each example (of both texts of a pair), drawn anew for each `view`; labels are dropped."""
     rng = np.random.default_rng([seed, view])
-    return [
-        replace(
+    for example in examples:
+        yield replace(
             example,
             text=random_span(example.text, rng, shortest, longest),
             pair=random_span(example.pair, rng, shortest, longest) if example.pair else example.pair,
             label=None,
         )
-        for example in examples
-    ]

@@ -29,17 +29,22 @@ def mean_log_probabilities(logits: Tensor) -> Tensor:
     )
 
 
-def prior_divergence(logits: Tensor, prior: Tensor) -> Tensor:
-    """KL(p-bar || prior): how far the batch's mean prediction is from the expected class shares; a scalar.
+def divergence_of_mean(log_mean: Tensor, prior: Tensor) -> Tensor:
+    """KL(p-bar || prior): how far a mean prediction is from the expected class shares; a scalar.
 
-    With a uniform prior it equals log(classes) - H(p-bar), SHOT's diversity term up to a constant.
+    With a uniform prior it equals log(classes) - H(p-bar), SHOT's diversity term up to a constant
+    (Liang et al. 2020, eq. 4).
 
     Args:
-        logits: (batch, classes).
+        log_mean: (classes,), log p-bar.
         prior: (classes,), positive, summing to 1.
     """
-    log_mean = mean_log_probabilities(logits)
     return (log_mean.exp() * (log_mean - prior.log())).sum()
+
+
+def prior_divergence(logits: Tensor, prior: Tensor) -> Tensor:
+    """`divergence_of_mean` of a batch's predictions, (batch, classes); a scalar."""
+    return divergence_of_mean(mean_log_probabilities(logits), prior)
 
 
 def information_maximisation(logits: Tensor, prior: Tensor, diversity_weight: float = 1.0) -> Tensor:
@@ -51,7 +56,7 @@ def information_maximisation(logits: Tensor, prior: Tensor, diversity_weight: fl
     return entropy(logits).mean() + diversity_weight * prior_divergence(logits, prior)
 
 
-def centroid_pseudo_labels(features: Tensor, probabilities: Tensor, rounds: int = 2) -> Tensor:
+def centroid_pseudo_labels(features: Tensor, probabilities: Tensor, rounds: int = 2, chunk: int = 16_384) -> Tensor:
     """The class whose centroid is nearest by cosine, for each text; int64 of shape (texts,).
 
     Centroids are first weighted by the predictions, then recomputed from the labels they give.
@@ -61,15 +66,26 @@ def centroid_pseudo_labels(features: Tensor, probabilities: Tensor, rounds: int 
         features: (texts, width), what the frozen classifier sees; a 1 is appended before normalising.
         probabilities: (texts, classes).
         rounds: 1 stops at the weighted centroids.
+        chunk: rows in memory at once, so that memory-mapped features may be larger than it.
     """
-    ones = torch.ones(len(features), 1, dtype=features.dtype, device=features.device)
-    unit = F.normalize(torch.cat([features, ones], dim=1), dim=1)
-    weights, centroids = probabilities, torch.zeros(0)
-    labels = probabilities.argmax(dim=1)
+    classes = probabilities.shape[1]
+    labels, centroids = probabilities.argmax(dim=1), torch.zeros(0)
     for index in range(rounds):
-        sums, mass = weights.T @ unit, weights.sum(dim=0)
+        sums = torch.zeros(classes, features.shape[1] + 1, dtype=probabilities.dtype)
+        mass = torch.zeros(classes, dtype=probabilities.dtype)
+        for start in range(0, len(features), chunk):
+            rows = slice(start, start + chunk)
+            weights = probabilities[rows] if index == 0 else F.one_hot(labels[rows], classes).to(probabilities.dtype)
+            sums += weights.T @ _unit_rows(features[rows], probabilities.dtype)
+            mass += weights.sum(dim=0)
         fresh = sums / mass.clamp_min(1e-8)[:, None]
         centroids = fresh if index == 0 else torch.where(mass[:, None] > 0, fresh, centroids)
-        labels = (unit @ F.normalize(centroids, dim=1).T).argmax(dim=1)
-        weights = F.one_hot(labels, probabilities.shape[1]).to(features.dtype)
+        directions = F.normalize(centroids, dim=1)
+        nearest = [_unit_rows(part, directions.dtype) @ directions.T for part in features.split(chunk)]
+        labels = torch.cat([similarity.argmax(dim=1) for similarity in nearest])
     return labels
+
+
+def _unit_rows(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Features with a 1 appended, scaled to length 1."""
+    return F.normalize(F.pad(features.to(dtype), (0, 1), value=1.0), dim=1)

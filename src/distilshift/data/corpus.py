@@ -1,0 +1,103 @@
+"""Unlabelled texts that can be gone through again and again without holding them in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.config import InputConfig
+from distilshift.data.check import require_usable
+from distilshift.data.read import iter_examples, read_examples
+from distilshift.errors import DataError
+from distilshift.types import Example
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts in a fixed order; a file is read anew at each pass.
+
+    Attributes:
+        name: how messages call it.
+        size: number of texts.
+        sha256: of all texts in order (hex).
+    """
+
+    name: str
+    size: int
+    sha256: str
+    _open: Callable[[], Iterable[Example]]
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Example]:
+        """One pass.
+
+        Raises:
+            DataError: after the last text, if they are not those of the first pass.
+        """
+        count, digest = 0, hashlib.sha256()
+        for example in self._open():
+            count += 1
+            digest.update(_identity_of(example))
+            yield example
+        if (count, digest.hexdigest()) != (self.size, self.sha256):
+            raise DataError(
+                f"{self.name} changed while it was in use",
+                expected=f"the {self.size:,} texts of the first pass",
+                got=f"{count:,} texts" if count != self.size else "other texts",
+                fix="leave the file alone until the run is done, then start it with --fresh",
+            )
+
+    def at(self, indices: NDArray[np.integer]) -> list[Example]:
+        """These texts, in the order of `indices`, found in one pass."""
+        wanted = {int(index) for index in indices}
+        found = {index: example for index, example in enumerate(self) if index in wanted}
+        return [found[int(index)] for index in indices]
+
+    def only(self, chosen: NDArray[np.bool_]) -> Corpus:
+        """The texts that a mask of shape (texts,) chooses, in their old order."""
+        return _counted(self.name, lambda: compress(self, chosen))
+
+
+def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
+    """Check all texts in one pass; nothing of them is kept but for standard input's and a sequence's.
+
+    Args:
+        texts: a file as `iter_examples` takes it, or the texts themselves, whose labels are dropped.
+        config: how a file is read.
+
+    Raises:
+        DataError: a text cannot be used, or there is none.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+    """
+    if not isinstance(texts, str | Path):
+        examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
+        checked = require_usable(examples, labelled=False)
+        return _counted("the texts", lambda: checked)
+    if str(texts) == "-":  # can be read only once
+        kept = read_examples(texts, config).examples
+        return _counted("standard input", lambda: kept)
+    corpus = _counted(str(texts), lambda: iter_examples(texts, config))
+    if not corpus.size:
+        read_examples(texts, config)  # says why
+    return replace(corpus, _open=lambda: iter_examples(texts, config, warn=False))
+
+
+def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:
+    count, digest = 0, hashlib.sha256()
+    for example in open_texts():
+        count += 1
+        digest.update(_identity_of(example))
+    return Corpus(name, count, digest.hexdigest(), open_texts)
+
+
+def _identity_of(example: Example) -> bytes:
+    return json.dumps([example.text, example.pair]).encode() + b"\n"

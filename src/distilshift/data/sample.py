@@ -1,0 +1,35 @@
+"""Choosing some of many texts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def random_mask(size: int, count: int, seed: int) -> NDArray[np.bool_]:
+    """A mask of shape (size,) that chooses `count` texts at random, or all where there are no more."""
+    mask = np.zeros(size, bool)
+    mask[np.random.default_rng(seed).permutation(size)[:count]] = True
+    return mask
+
+
+def confidence_strata_mask(probabilities: NDArray[np.floating], count: int, seed: int) -> NDArray[np.bool_]:
+    """A mask that chooses `count` texts with the same mix of predicted classes and confidences as all of them.
+
+    Systematic sampling from a random start: texts are ordered by predicted class, then by confidence, and taken at
+    equal steps, so that each stratum, however fine, is represented by its share.
+
+    Args:
+        probabilities: (texts, classes).
+        count: how many; all where there are no more.
+        seed: of the start.
+    """
+    size = len(probabilities)
+    if count >= size:
+        return np.ones(size, bool)
+    order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
+    step = size / count
+    start = np.random.default_rng(seed).uniform(0, step)
+    mask = np.zeros(size, bool)
+    mask[order[np.minimum((start + step * np.arange(count)).astype(np.int64), size - 1)]] = True
+    return mask

@@ -1,0 +1,91 @@
+"""Running a PyTorch classifier over many texts without learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.encoder import Classifier, final_linear, load_classifier
+from distilshift.run import ALONE, Crew
+from distilshift.types import Example
+
+
+def forward_all(
+    classifier: Classifier,
+    store: TokenStore,
+    device: torch.device,
+    autocast: Callable[[], Any],
+    *,
+    batch_size: int = 64,
+    features: bool = False,
+    span: slice = slice(None),
+    crew: Crew = ALONE,
+    advance: Callable[[int], None] = lambda units: None,
+) -> dict[str, NDArray[np.float32]]:
+    """One pass without learning over all texts, in evaluation mode.
+
+    Args:
+        classifier: on `device`.
+        store: its tokens.
+        device: where it runs.
+        autocast: the precision's context.
+        batch_size: texts a step.
+        features: also return what the last linear map sees.
+        span: only these texts.
+        crew: processes that share the work; each returns all of it.
+        advance: told how many texts are done.
+
+    Returns:
+        `logits` (texts, classes) and, where asked for, `features` (texts, width).
+    """
+    model, seen = classifier.model, []
+    head = final_linear(model)
+    hook = head.register_forward_pre_hook(lambda module, args: seen.append(args[0].float().cpu()))
+    first, last, _ = span.indices(len(store))
+    found = {"logits": np.zeros((last - first, head.out_features), np.float32)}
+    if features:
+        found["features"] = np.zeros((last - first, head.in_features), np.float32)
+    was_training = model.training
+    model.eval()
+    try:
+        for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
+            if step % crew.size == crew.rank:
+                with torch.inference_mode(), autocast():
+                    logits = model(**classifier.inputs(store, indices, device)).logits
+                found["logits"][indices - first] = logits.float().cpu().numpy()
+                if features:
+                    found["features"][indices - first] = seen[-1].numpy()
+                seen.clear()
+            advance(len(indices))
+    finally:
+        hook.remove()
+        model.train(was_training)
+    return {name: crew.total(rows) for name, rows in found.items()}
+
+
+def bundle_logits(
+    bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0
+) -> NDArray[np.float32]:
+    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number."""
+    classifier = load_classifier(str(bundle), max_length)
+    store = classifier.tokenise(examples)
+    with cpu_threads(threads):
+        return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """PyTorch's number of threads inside the block; 0 leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,129 @@
+"""A corpus as token ids and as a teacher's outputs, a shard at a time, kept in the run and memory-mapped.
+
+So memory does not grow with the number of texts, and an interrupted run repeats one shard at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from distilshift import progress
+from distilshift.data.batch import TokenShard, TokenStore
+from distilshift.encoder import Classifier
+from distilshift.inference import forward_all
+from distilshift.run import Arrays, RunDirectory
+from distilshift.types import Example
+
+SHARD_TEXTS = 16_384
+# Texts given to the tokenizer at once: its Python objects cost many times what the ids do.
+CHUNK_TEXTS = 1_024
+
+
+class Rows:
+    """Rows of several memory-mapped arrays, one after the other."""
+
+    def __init__(self, parts: Sequence[NDArray[np.float32]]) -> None:
+        """Args: arrays of shape (rows, width), of one width."""
+        self._parts = list(parts)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The rows at these indices, in memory."""
+        homes = np.searchsorted(self._starts, indices, side="right") - 1
+        found = np.empty((len(indices), self._parts[0].shape[1]), self._parts[0].dtype)
+        for home in np.unique(homes):
+            here = homes == home
+            found[here] = self._parts[home][indices[here] - self._starts[home]]
+        return found
+
+    def parts(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Each array with the place of its rows."""
+        for start, part in zip(self._starts, self._parts, strict=False):
+            yield slice(int(start), int(start) + len(part)), part
+
+
+def shard_spans(size: int) -> list[slice]:
+    """The shards of a corpus of `size` texts."""
+    return [slice(start, min(start + SHARD_TEXTS, size)) for start in range(0, size, SHARD_TEXTS)]
+
+
+def token_store(
+    classifier: Classifier,
+    texts: Iterable[Example],
+    size: int,
+    run: RunDirectory,
+    name: str,
+    advance: progress.Advance = lambda units: None,
+) -> TokenStore:
+    """Token ids of a corpus, tokenised once.
+
+    Args:
+        classifier: whose tokenizer and length limit.
+        texts: one pass over them.
+        size: how many there are.
+        run: keeps the shards.
+        name: tells this corpus and tokenizer from the run's others.
+        advance: told how many texts are done.
+    """
+    names = [f"{name}-tokens-{shard}" for shard in range(len(shard_spans(size)))]
+    missing = [shard for shard in names if shard not in run]
+    # The first process tokenises, with all its threads; the others wait for its shards.
+    source = iter(texts if run.crew.leads and missing else ())
+    shards = []
+    for shard_name in names:
+        chunk = islice(source, SHARD_TEXTS)
+        if shard_name in run:
+            for _ in chunk:
+                pass
+        shards.append(run.arrays(shard_name, partial(_tokenised, classifier, chunk), lead_only=True))
+        advance(len(shards[-1]["offsets"]) - 1)
+    for _ in source:  # to its end, where a corpus checks that it is still the same
+        pass
+    return TokenStore([TokenShard(**shard) for shard in shards], classifier.tokenizer.pad_token_id)
+
+
+def _tokenised(classifier: Classifier, texts: Iterator[Example]) -> Arrays:
+    chunks = iter(lambda: list(islice(texts, CHUNK_TEXTS)), [])
+    shard = TokenShard.join([classifier.shard(chunk) for chunk in chunks])
+    return {"ids": shard.ids, "type_ids": shard.type_ids, "offsets": shard.offsets}
+
+
+def outputs(
+    classifier: Classifier,
+    store: TokenStore,
+    run: RunDirectory,
+    name: str,
+    accelerator: Accelerator,
+    advance: progress.Advance = lambda units: None,
+) -> Rows:
+    """Logits of all texts, computed once; all processes share the work.
+
+    Args:
+        classifier: on the accelerator's device.
+        store: its tokens.
+        run: keeps the shards.
+        name: tells these outputs from the run's others.
+        accelerator: where it runs.
+        advance: told how many texts are done.
+    """
+
+    def compute(span: slice) -> Arrays:
+        device, autocast = accelerator.device, accelerator.autocast
+        return forward_all(classifier, store, device, autocast, span=span, crew=run.crew, advance=advance)
+
+    shards = []
+    for number, span in enumerate(shard_spans(len(store))):
+        shard_name = f"{name}-outputs-{number}"
+        if shard_name in run:
+            advance(span.stop - span.start)
+        shards.append(run.arrays(shard_name, partial(compute, span))["logits"])
+    return Rows(shards)
