@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint docs bench lock clean
+.PHONY: demo test unit lint docs bench soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/distilshift demo --overwrite
@@ -24,6 +24,9 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/gain.py
+
+soak: $(VENV)/.dev
+	$(BIN)/python benchmarks/soak.py --kills 20
 
 lock: $(VENV)/.dev
 	echo '# Exact versions that the results and the tests were made with; made by `make lock`.' > constraints.txt

@@ -1,10 +1,13 @@
-"""Fixtures: a tiny random BERT and texts with a signal, all made on the spot."""
+"""Fixtures: the command line in this process, a tiny random BERT and texts with a signal, all made on the spot."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,6 +15,30 @@ from texts import NEGATIVE, NEUTRAL, POSITIVE, make_texts
 
 # Many small operations on shared machines: one thread is faster than two that wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class Finished(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """A function that runs `distilshift ARGUMENTS` in this process."""
+    from distilshift.cli.main import main
+
+    def run(*arguments: str | Path) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["distilshift", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return Finished(int(stop.value.code or 0), out, err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,8 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshif
     require_free(output, overwrite, mark)
     with output_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{output.name}.part-", dir=output.parent))
-        try:
+        _sweep(output, "part")
+        with _temporary_folder(output, "part") as part:
             part.chmod(0o755)
             yield part
             for path in part.rglob("*"):
@@ -129,8 +129,44 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshif
                     flush(path)
             require_free(output, overwrite, mark)  # another process may have taken the name since
             _swap(part, output)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        _sweep(output, "old")  # only now: it may have been the last whole version
+
+
+@contextmanager
+def _temporary_folder(output: Path, use: str) -> Iterator[Path]:
+    """A folder beside `output`, removed at the end; a lock tells it from those of killed processes."""
+    path = Path(tempfile.mkdtemp(prefix=f".{output.name}.{use}-", dir=output.parent))
+    try:
+        with _lock(path):
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Whether nobody else holds the folder; it is held meanwhile where the file system can."""
+    import fcntl  # here: a device without it can still predict
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _sweep(output: Path, use: str) -> None:
+    """Remove what killed processes left of their temporary folders; those in use, and links, stay."""
+    for entry in output.parent.iterdir():
+        if entry.name.startswith(f".{output.name}.{use}-") and entry.is_dir() and not entry.is_symlink():
+            with suppress(OSError), _lock(entry) as free:
+                if free:
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def _swap(part: Path, output: Path) -> None:
@@ -138,12 +174,10 @@ def _swap(part: Path, output: Path) -> None:
     if not output.exists():
         part.rename(output)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent)) / "old"
-    output.rename(aside)
-    try:
-        part.rename(output)
-    except BaseException:
-        aside.rename(output)
-        raise
-    finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)
+    with _temporary_folder(output, "old") as aside:
+        output.rename(aside / "old")
+        try:
+            part.rename(output)
+        except BaseException:
+            (aside / "old").rename(output)
+            raise

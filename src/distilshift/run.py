@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,8 @@ from distilshift.errors import RunError
 from distilshift.files import flush, output_errors, sha256_of, write_json
 
 Arrays = dict[str, NDArray[Any]]
+# The journal's name while the files that it listed are being removed.
+CLEARED = ".journal.json.cleared"
 # safetensors' names of the types that runs keep.
 _DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
@@ -85,7 +87,7 @@ class RunDirectory:
         old = self._journal["files"].get(name)
         self._journal["writes"] = count
         self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), "facts": facts}
-        write_json(self.path / "journal.json", self._journal)
+        _write_journal(self.path, self._journal)
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 
@@ -93,7 +95,7 @@ class RunDirectory:
         """Let the others see what the first process wrote."""
         self.crew.wait()
         if not self.crew.leads:
-            self._journal = json.loads((self.path / "journal.json").read_text(encoding="utf-8"))
+            self._journal = _read_journal(self.path)
         self.crew.wait()  # before the first process writes again
 
     def file(self, name: str) -> Path:
@@ -122,7 +124,7 @@ class RunDirectory:
         entry = self._journal["files"].pop(name, None)
         self.crew.wait()  # no process reads it any more
         if entry and self.crew.leads:
-            write_json(self.path / "journal.json", self._journal)
+            _write_journal(self.path, self._journal)
             (self.path / entry["file"]).unlink(missing_ok=True)
 
     def arrays(self, name: str, compute: Callable[[], Arrays], *, lead_only: bool = False) -> Arrays:
@@ -203,13 +205,13 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
             finished = True
         finally:
             if finished or (run.is_empty() if run else not (path / "journal.json").exists()):
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
 
 
 def _refuse_foreign(path: Path) -> None:
     """What a run leaves before its journal is whole is its lock at the most; other files are the user's."""
-    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and not entry.name.startswith(".journal")]
-    if found and "journal.json" not in found:
+    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and ".journal.json.part" not in entry.name]
+    if found and not {"journal.json", CLEARED} & set(found):
         raise RunError(
             f"{path} is needed for unfinished work",
             expected="a free name, or a run directory",
@@ -226,7 +228,20 @@ def _claim(lock: IO[str], path: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    _remove_all_but(path, {"lock"})
+    """Set the journal aside, remove the files, then it: a kill between leaves a run to start anew, not a damaged one.
+
+    Needs no space, so that --fresh works on a full disk.
+    """
+    with suppress(FileNotFoundError):
+        (path / "journal.json").rename(path / CLEARED)
+    _remove_all_but(path, {"lock", CLEARED})
+    (path / CLEARED).unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        _clear(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_all_but(path: Path, kept: set[str]) -> None:
@@ -235,13 +250,29 @@ def _remove_all_but(path: Path, kept: set[str]) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The journal, begun where there is none, for the process that holds the lock."""
+def _write_journal(path: Path, journal: dict[str, Any]) -> None:
+    write_json(path / "journal.json", journal | {"sha256": fingerprint(journal)})
+
+
+def _read_journal(path: Path) -> dict[str, Any]:
+    """The journal, checked against its own hash: a step count that changed on the disk would change the result."""
     file = path / "journal.json"
-    if not file.exists():
+    try:
+        journal = dict(json.loads(file.read_text(encoding="utf-8")))
+        intact = journal.pop("sha256") == fingerprint(journal)
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again")
+    return journal
+
+
+def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The journal, for the process that holds the lock; begun anew where nothing is saved, whoever left it."""
+    if not (path / "journal.json").exists() or not _read_journal(path)["files"]:
         _clear(path)
         journal = {"identity": identity, "writes": 0, "files": {}}
-        write_json(file, journal)
+        _write_journal(path, journal)
         return journal
     journal = _journal(path, identity)
     _drop_orphans(path, journal)
@@ -249,12 +280,8 @@ def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    file = path / "journal.json"
-    try:
-        journal: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = journal["identity"]
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again") from None
+    journal = _read_journal(path)
+    found = journal["identity"]
     if found != identity:
         changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
         raise RunError(

@@ -1,39 +1,12 @@
-"""Fixtures of the unit suite: the command line in this process, and an adaptation without its slow export."""
+"""Fixtures of the unit suite: an adaptation without its slow export."""
 
 from __future__ import annotations
 
 import gc
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-
-class Finished(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
-    """A function that runs `distilshift ARGUMENTS` in this process."""
-    from distilshift.cli.main import main
-
-    def run(*arguments: str | Path) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["distilshift", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        return Finished(int(stop.value.code or 0), out, err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

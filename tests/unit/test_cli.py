@@ -235,3 +235,14 @@ def test_numeric_labels_that_are_kept_work_to_the_end(
         assert run_cli("evaluate", tmp_path / bundle, data).code == 0
     assert evaluate(tmp_path / "t", data).accuracy == 1.0
     assert rows_of(run_cli("predict", tmp_path / "s", "good").out)[0]["label"] in {"0", "1"}
+
+
+@pytest.mark.parametrize("where", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
+def test_an_interrupt_exits_with_130_wherever_it_strikes(tmp_path: Path, where: str):
+    """As `python -m` runs it: imports, dataclasses among them, run code by `exec`."""
+    module = f"from distilshift.cli import main\ndef cli(**options):\n    {where}\nmain.cli = cli\nmain.main()\n"
+    (tmp_path / "interrupted.py").write_text(module)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted. The same command continues where it stopped.\n"

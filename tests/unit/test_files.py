@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from disks import small_disk
 from distilshift import files
 from distilshift.errors import OutputError
 from distilshift.files import new_file, output_errors, require_free, staged_folder, write_json
@@ -103,6 +104,35 @@ def test_a_failed_swap_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pyt
     assert tree(tmp_path) == {"out", "out/distilshift.json", "out/content"}
 
 
+def test_what_killed_processes_left_is_removed_but_not_what_is_in_use(tmp_path: Path):
+    output = tmp_path / "out"
+    for name in (".out.part-abc", ".out.old-abc", ".output.part-abc"):
+        (tmp_path / name).mkdir()
+        ours(tmp_path / name / "old", "x")
+    (tmp_path / ".out.part-link").symlink_to(tmp_path / ".output.part-abc")
+    (tmp_path / ".out.part-file").touch()
+    with staged_folder(output) as part:
+        with staged_folder(output, overwrite=True) as other:  # another process of the same output
+            assert part.is_dir()
+            (other / "distilshift.json").write_text("{}")
+        assert not (tmp_path / ".out.part-abc").exists()
+        shutil.rmtree(output)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".output.part-abc", ".out.part-link", ".out.part-file"}
+    assert (tmp_path / ".output.part-abc" / "old" / "content").read_text() == "x"
+
+
+def test_the_last_whole_version_stays_until_the_next_is_there(tmp_path: Path):
+    """A kill between the two renames of an overwrite leaves the old one under another name."""
+    (tmp_path / ".out.old-abc").mkdir()
+    ours(tmp_path / ".out.old-abc" / "old")
+    with pytest.raises(ValueError, match="boom"), staged_folder(tmp_path / "out", overwrite=True) as part:
+        fail(part / "a", ValueError("boom"))
+    assert tree(tmp_path / ".out.old-abc") == {"old", "old/content", "old/distilshift.json"}
+    with staged_folder(tmp_path / "out", overwrite=True) as part:
+        (part / "a").touch()
+    assert tree(tmp_path) == {"out", "out/a"}
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path: Path, overwrite: bool):
     output = tmp_path / "out"
@@ -181,38 +211,28 @@ def test_json_is_strict_and_keeps_its_order(tmp_path: Path):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 64 KiB."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        pytest.skip(f"no mount command: {error}")
-    if done.returncode:
-        pytest.skip(f"tmpfs cannot be mounted here: {done.stderr.strip()}")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "64k") as mount:
+        yield mount
 
 
-def test_a_really_full_disk_leaves_nothing(small_disk: Path):
-    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+def test_a_really_full_disk_leaves_nothing(disk: Path):
+    with pytest.raises(OutputError, match=FULL), staged_folder(disk / "out") as part:
         fill(part, 1_000, 100_000)
-    assert tree(small_disk) == set()
-    with staged_folder(small_disk / "out") as part:
+    assert tree(disk) == set()
+    with staged_folder(disk / "out") as part:
         fill(part, 1_000)
-    assert tree(small_disk) == {"out", "out/1000"}
+    assert tree(disk) == {"out", "out/1000"}
 
 
-def test_safetensors_on_a_really_full_disk_is_an_output_error(small_disk: Path):
+def test_safetensors_on_a_really_full_disk_is_an_output_error(disk: Path):
     """A native library reports it in a type of its own."""
     import numpy as np
     from safetensors.numpy import save_file
 
-    with pytest.raises(OutputError, match=FULL), staged_folder(small_disk / "out") as part:
+    with pytest.raises(OutputError, match=FULL), staged_folder(disk / "out") as part:
         save_file({"a": np.zeros(100_000)}, part / "model.safetensors")
-    assert tree(small_disk) == set()
+    assert tree(disk) == set()
 
 
 def test_hashes_are_of_the_content(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,6 +122,20 @@ def test_a_damaged_journal_is_named(path: Path, content: str):
         assert "note" not in run
 
 
+def test_any_changed_bit_of_the_journal_is_noticed(path: Path):
+    """It names the step that a checkpoint stands for: one digit off would change the result, silently."""
+    interrupted(path, save_text)
+    whole, journal = (path / "journal.json").read_bytes(), path / "journal.json"
+    for position in range(len(whole)):
+        bit = 1 << position % 8
+        journal.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        with pytest.raises(RunError, match=r"journal.json is damaged. Fix: .*--fresh"), open_run(path, IDENTITY):
+            pytest.fail(f"bit {bit} of byte {position} was changed, and the run opened")
+    journal.write_bytes(whole)
+    with open_run(path, IDENTITY) as run:
+        assert run.facts("note") == {"step": 3}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -179,6 +195,41 @@ def test_a_start_that_was_killed_before_its_journal_was_whole_is_started_again(p
     for name in ("lock", ".journal.json.part-1"):
         (path / name).touch()
     with open_run(path, IDENTITY) as run:
+        assert run.is_empty()
+        assert names(path) == {"lock", "journal.json"}
+
+
+def test_a_start_that_was_killed_with_nothing_saved_is_nobodys(path: Path):
+    """Its options bind nobody, as those of a start that failed do not."""
+    with open_run(path, IDENTITY):
+        shutil.copytree(path, path.with_name("killed.run"))
+    with open_run(path.with_name("killed.run"), IDENTITY | {"seed": 1}) as run:
+        assert run.is_empty()
+
+
+@pytest.mark.parametrize("removals", range(4))
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_kill_while_a_run_is_removed_leaves_one_to_start_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch, removals: int, fresh: bool
+):
+    """Neither a folder that nobody may touch, nor a journal whose files are missing."""
+    interrupted(path, lambda run: [save_text(run, name) for name in "abc"])
+    removed: list[Path] = []
+
+    def unlink(file: Path, missing_ok: bool = False) -> None:
+        if file.exists() and len(removed) == removals:
+            raise KeyboardInterrupt
+        if file.exists():
+            os.remove(file)  # noqa: PTH107 - the method is what is replaced
+            removed.append(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        patch.setattr(shutil, "rmtree", lambda folder, **options: [unlink(file) for file in folder.iterdir()])
+        with pytest.raises(KeyboardInterrupt), open_run(path, IDENTITY, fresh):
+            pass
+    assert len(removed) == removals
+    with open_run(path, IDENTITY | {"seed": 1}) as run:
         assert run.is_empty()
         assert names(path) == {"lock", "journal.json"}
 

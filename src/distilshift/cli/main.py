@@ -54,6 +54,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         if not rank():
             click.echo("Interrupted. The same command continues where it stopped.", err=True)
+        # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
+        # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
+        exec("")
         sys.exit(130)
     except (DistilshiftError, ModuleNotFoundError) as error:
         sys.exit(_report(error))
