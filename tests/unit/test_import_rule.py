@@ -138,7 +138,7 @@ def test_every_module_has_a_layer_and_every_layer_its_modules():
 def test_losses_import_torch_alone():
     modules = sources()
     losses = {module for module in modules if module.startswith("losses.")}
-    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "neighbours")}
+    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "neighbours")}
     for module in losses:
         assert third_party(modules, module, lazy=True) == {"torch"}
         assert own(imports(modules[module], lazy=True), modules) == set()
