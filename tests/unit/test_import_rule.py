@@ -18,7 +18,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
     [{"config"}, {"files"}, {"progress"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
-    [{"predict"}],
+    [{"predict"}, {"select", "priors"}],
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
     [{"loop"}, {"student"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
@@ -31,7 +31,7 @@ LAYERS: list[list[set[str]]] = [
 BASE = {"numpy", "onnxruntime", "tokenizers", "annotated_types", "rich", "rich_click", "click"}
 LIGHT = {
     *("errors", "types", "config", "files", "progress", "run", "bundle", "metrics", "data", "predict", "evaluation"),
-    *("packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
+    *("select", "priors", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
 }
 
 Sources = Mapping[str, str]
