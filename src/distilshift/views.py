@@ -19,8 +19,9 @@ from distilshift.data.spans import random_spans
 from distilshift.data.windows import long_windows, mean_over_windows, window_count
 from distilshift.encoder import Classifier
 from distilshift.losses.distil import mixture_logits
+from distilshift.mapped import Arrays
 from distilshift.metrics import softmax
-from distilshift.run import Arrays, RunDirectory
+from distilshift.run import RunDirectory
 from distilshift.shards import Rows, outputs, token_store
 from distilshift.types import Example
 

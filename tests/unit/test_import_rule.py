@@ -16,7 +16,7 @@ PACKAGE = Path(distilshift.__file__).parent
 # import each other, islands of one layer may not.
 LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
-    [{"config"}, {"files"}, {"progress"}],
+    [{"config"}, {"files"}, {"progress"}, {"mapped"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors"}],
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
@@ -32,7 +32,20 @@ LAYERS: list[list[set[str]]] = [
 # What the device installs (click comes with rich_click), and the modules that run with no more.
 BASE = {"numpy", "onnxruntime", "tokenizers", "annotated_types", "rich", "rich_click", "click"}
 LIGHT = {
-    *("errors", "types", "config", "files", "progress", "run", "bundle", "metrics", "data", "predict", "evaluation"),
+    *(
+        "errors",
+        "types",
+        "config",
+        "files",
+        "progress",
+        "mapped",
+        "run",
+        "bundle",
+        "metrics",
+        "data",
+        "predict",
+        "evaluation",
+    ),
     *("select", "priors", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
 }
 
