@@ -83,7 +83,7 @@ def em_prior(
     return PriorEstimate(shares, note=f"not settled after {rounds} rounds: the last one moved a share by {step:.1e}")
 
 
-def _rates(confusion: NDArray[np.float64], classes: int) -> NDArray[np.float64] | str:
+def _rates(confusion: NDArray[np.float64]) -> NDArray[np.float64] | str:
     """rates[j, i] of class i being predicted as j, or why they cannot be solved for the shares."""
     support = confusion.sum(axis=1)
     if not support.all():
@@ -128,7 +128,7 @@ def bbse_prior(
     ):
         wanted = f"a class index below {classes} for each text"
         raise EstimateError("predictions cannot be counted", expected=wanted, got=str(found)[:80])
-    source, rates = _source_prior(source_prior, classes), _rates(counts, classes)
+    source, rates = _source_prior(source_prior, classes), _rates(counts)
     if isinstance(rates, str):
         return PriorEstimate(source, fell_back=True, note=rates)
     solved = np.linalg.solve(rates, np.bincount(found, minlength=classes) / len(found))

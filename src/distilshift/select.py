@@ -46,11 +46,10 @@ def checked_probabilities(probabilities: Floats) -> NDArray[np.float64]:
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise EstimateError("no predictions to judge", expected="shape (texts, classes)", got=str(values.shape))
-    sums = values.sum(axis=1, keepdims=True)
-    # Written so that NaN fails too.
-    if not (values.min() >= -1e-6 and np.abs(sums - 1).max() < 1e-3):
-        worst = int(np.nan_to_num(np.abs(sums[:, 0] - 1) - values.min(axis=1).clip(max=0), nan=np.inf).argmax())
-        raise EstimateError("not probabilities", expected="rows that sum to 1", got=f"row {worst}: {values[worst]}")
+    sound = (values >= -1e-6).all(axis=1) & (np.abs(values.sum(axis=1) - 1) < 1e-3)
+    if not sound.all():
+        first = int(sound.argmin())
+        raise EstimateError("not probabilities", expected="rows that sum to 1", got=f"row {first}: {values[first]}")
     values = values.clip(min=0.0)
     return values / values.sum(axis=1, keepdims=True)
 

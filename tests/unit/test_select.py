@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ def test_density_by_hand():
     assert neighbourhood_density(groups[2:4]) == 0.0  # one neighbour each
 
 
+def test_density_holds_no_more_similarities_than_it_may(monkeypatch: pytest.MonkeyPatch):
+    values, peaks = predictions(1000, 2, 0), []
+    for cells in (2**22, 20_000):  # all 8 MB at once, and twenty rows at a time
+        monkeypatch.setattr(select, "CELLS", cells)
+        tracemalloc.start()
+        neighbourhood_density(values)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] > 8e6
+    assert peaks[1] < 2e6
+
+
 def test_density_needs_two_texts():
     with pytest.raises(EstimateError, match=r"two texts at least.*got 1"):
         neighbourhood_density(np.array([[0.5, 0.5]]))
@@ -117,7 +130,8 @@ def test_prior_drift_by_hand():
         (np.zeros((3, 0)), r"no predictions"),
         (np.array([0.5, 0.5]), r"got \(2,\)"),
         (np.array([[0.5, 0.5], [0.9, 0.3]]), r"row 1"),
-        (np.array([[0.5, 0.5], [1.2, -0.2]]), r"row 1"),
+        (np.array([[0.5, 0.5], [1.2, -0.2], [3.0, 3.0]]), r"row 1"),
+        (np.array([[0.5, 0.498]]), r"row 0"),
         (np.array([[0.5, 0.5], [np.nan, 0.5]]), r"row 1"),
         (np.array([[np.inf, 0.5], [0.5, 0.5]]), r"row 0"),
     ],
@@ -134,6 +148,7 @@ def test_float32_rows_are_made_to_sum_to_one():
     assert got.dtype == np.float64
     assert np.abs(got.sum(axis=1) - 1).max() < 1e-15
     assert np.abs(got - values).max() < 1e-6
+    assert checked_probabilities(np.array([[-1e-7, 1 + 1e-7]])).tolist() == [[0.0, 1.0]]
 
 
 def test_negative_entropies_of_certain_texts_are_zero():
@@ -212,8 +227,19 @@ def test_bootstrap_thresholds_repeat_with_the_seed_and_surround_the_estimate():
     assert drawn[0].shape == (50,)
     assert drawn[0].tolist() == drawn[1].tolist() != drawn[2].tolist()
     assert drawn[0].min() < atc_threshold(scores, correct) < drawn[0].max()
-    estimate = atc_accuracy_bootstrap(np.array([0.3, 0.6]), 0.5, np.array([0.1]), np.random.default_rng(0))
+    assert len(atc_thresholds(scores, correct, np.random.default_rng(5))) == 200
+    assert set(atc_thresholds(np.array([0.5]), np.array([True]), np.random.default_rng(5))) == {0.5}
+    estimate = atc_accuracy_bootstrap(np.array([0.3, 0.6]), 0.6, np.array([0.1]), np.random.default_rng(0))
     assert estimate == AccuracyEstimate(0.5, 0.5, 1.0, 0.95)  # the bounds hold the estimate in any case
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_with_a_sure_threshold_the_bootstrap_is_the_targets_binomial(level: float):
+    scores, thresholds = np.linspace(0, 1, 400, endpoint=False), np.full(4000, 0.4)
+    estimate = atc_accuracy_bootstrap(scores, 0.4, thresholds, np.random.default_rng(0), level)
+    low, high = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], 400, 0.6) / 400
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1.01 / 400)
+    assert (estimate.accuracy, estimate.level) == (0.6, level)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
@@ -227,6 +253,8 @@ def test_atc_accuracy_counts_a_score_at_the_threshold():
     estimate = atc_accuracy(np.array([0.5, 0.7, 0.7, 0.9]), 0.7, level=0.9)
     assert (estimate.accuracy, estimate.level) == (0.75, 0.9)
     assert (estimate.low, estimate.high) == wilson_interval(3, 4, 0.9)
+    assert wilson_interval(3, 4) == wilson_interval(3, 4, 0.95)
+    assert atc_accuracy(np.array([0.5]), 0.7).level == 0.95
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 0), (-1, 5), (6, 5)])
@@ -258,3 +286,4 @@ def test_confidence_difference_by_hand():
     assert confidence_difference_accuracy(0.9, 0.8, 0.85) == pytest.approx(0.95, abs=1e-12)
     assert confidence_difference_accuracy(0.99, 0.6, 0.9) == 1.0
     assert confidence_difference_accuracy(0.1, 0.9, 0.6) == 0.0
+    assert confidence_difference_accuracy(0.0, 1.0, 1.0) == 0.0
