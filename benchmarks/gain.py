@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,18 +24,21 @@ import common
 from common import SCRATCH, hardware, load, revision, taught
 from distilshift import AdaptConfig, TeachConfig, adapt, evaluate
 from distilshift.bundle import read_manifest
+from distilshift.config import PLAIN_DISTILLATION
 from distilshift.files import write_json
 from distilshift.run import fingerprint
-from distilshift.stage import fingerprint_examples, versions
+from distilshift.stage import fingerprint_examples, peak_memory_bytes, versions
 from distilshift.types import Example
 
 RESULTS = common.RESULTS / "gain"
-# Plain distillation sees the same number of texts, without spans and from the teacher as it was.
+# All methods take as many steps.
 METHODS: dict[str, dict[str, Any]] = {
-    "plain-kd": {"method": "none", "spans": 0},
+    "plain-kd": PLAIN_DISTILLATION,
     "distilshift": {},
-    "spans-only": {"method": "none"},
-    "adaptation-only": {"spans": 0},
+    "plain-kd-windows": PLAIN_DISTILLATION | {"max_windows": AdaptConfig().max_windows},
+    "without-adaptation": {"method": "none"},
+    "without-windows": {"max_windows": 1},
+    "without-spans": {"spans": 0},
 }
 
 
@@ -73,7 +75,7 @@ def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> No
         "teacher_agreement": result.summary["teacher_agreement"],
         "int8_agreement": result.summary["int8"]["agreement"],
         "seconds": seconds,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
         "config": asdict(config),
         **key,
         "code_revision": revision(),

@@ -67,14 +67,107 @@ def _spread(values: np.ndarray) -> str:
     return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
 
 
+SIDES = {
+    "trainer-fp32": "plain Trainer loop, fp32 (its default)",
+    "trainer-bf16": "plain Trainer loop, bf16",
+    "textbrewer": "TextBrewer, fp32",
+    "distilshift-fp32": "distilshift, fp32",
+    "distilshift-bf16": "**distilshift, bf16** (default)",
+    "teacher-fp32": "teacher's pass alone, fp32",
+    "teacher-bf16": "teacher's pass alone, bf16",
+}
+
+
+def speed_table() -> str:
+    """Throughput of each side of benchmarks/speed.py."""
+    path = RESULTS / "speed" / "training.json"
+    if not path.exists():
+        return "Not measured yet: `python benchmarks/speed.py`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    heads = ["", "texts/s", "× Trainer, same precision", "× Trainer, fp32", "peak memory", "share of matmul limit"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    default = found["summary"]["trainer-fp32"]["texts_per_second"]["median"]
+    for name, title in SIDES.items():
+        if name not in found["summary"]:
+            continue
+        row = found["summary"][name]
+        rate, trains = row["texts_per_second"], "speed_over_trainer" in row
+        cells = [
+            f"{rate['median']:.0f} ({rate['min']:.0f}–{rate['max']:.0f})",
+            f"{row['speed_over_trainer']['median']:.1f}" if trains else "–",
+            f"{rate['median'] / default:.1f}" if trains else "–",
+            f"{row['peak_memory_bytes']['median'] / 1e9:.1f} GB",
+            f"{row['limit_fraction']['median']:.0%}",
+        ]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    config, hardware = found["config"], found["hardware"]
+    lines += [f"\n{title} was skipped: {reason}" for title, reason in found["skipped"].items()]
+    lines.append(
+        f"\nMedian (least–greatest) of {row['rounds']} rounds; {config['texts'] or 1600} reviews of {config['target']} "
+        f"cut at {config['max_length']} tokens, {config['distil_epochs']} epochs, batches of "
+        f"{config['distil_batch_size']}; {hardware['threads']} threads of an {hardware['cpu']}. Texts a second count "
+        "each epoch's texts, and the time holds every pass of the teacher. The limit is what the machine reaches on "
+        "the layers' matrix products alone, at the same precision; the share counts real tokens, not padding."
+    )
+    return "\n".join(lines)
+
+
+def profile_table() -> str:
+    """Time by kind of operator, from benchmarks/profile_step.py."""
+    path = RESULTS / "speed" / "profile.json"
+    if not path.exists():
+        return "Not measured yet: `python benchmarks/profile_step.py`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| kind of work | share of the time |", "|---|---|"]
+    whole = found["seconds_profiled"]
+    lines += [f"| {kind} | {seconds / whole:.0%} |" for kind, seconds in found["profile"].items()]
+    lines.append(
+        f"\nA distillation of {found['texts']} reviews of kitchen, {found['epochs']} epochs, the teacher's pass "
+        f"included, in {found['precision']} on {found['threads']} threads: {found['seconds']:.1f} s ({whole:.1f} s under the "
+        f"profiler), where the matrix products alone would take {found['seconds_at_the_matmul_limit']:.1f} s at the "
+        "machine's limit. Made by `python benchmarks/profile_step.py`."
+    )
+    return "\n".join(lines)
+
+
+def scale_table() -> str:
+    """Time and memory against the number of texts, from benchmarks/scale.py."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS / "speed" / "scale").glob("*.json")]
+    if not rows:
+        return "Not measured yet: `python benchmarks/scale.py`."
+    lines = ["| texts | real ones | method | seconds | ms a text | peak memory |", "|---" * 6 + "|"]
+    for row in sorted(rows, key=lambda row: row["texts"]):
+        lines.append(
+            f"| {row['texts']:,} | {row['real_texts']:,} | {row['config']['method']} | {row['seconds']:.0f} "
+            f"| {row['milliseconds_a_text']:.1f} | {row['peak_memory_bytes'] / 2**30:.2f} GiB |"
+        )
+    lines.append(
+        "\nSentences of 12 to 30 words; a MiniLM-L6 teacher, one epoch of adaptation, two of distillation, one of them "
+        "on spans, all stages and the export included. Where real sentences ran out they were repeated with a tenth "
+        "of their words left out."
+    )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "demo": demo_table,
+    "gain": gain_table,
+    "speed": speed_table,
+    "profile": profile_table,
+    "scale": scale_table,
+}
+PAGES = ("README.md", "docs/performance.md")
+
+
 def fill(page: str) -> str:
     """The page with its tables made anew."""
-    for name, table in {"demo": demo_table, "gain": gain_table}.items():
+    for name, table in TABLES.items():
         pattern = rf"(<!-- {name} table: [^\n]*-->\n).*?(<!-- end -->)"
         page = re.sub(pattern, lambda match, made=table: f"{match[1]}{made()}\n{match[2]}", page, flags=re.S)
     return page
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from distilshift.data.batch import TokenStore
-from distilshift.distil import LabelledView, distil_student
+from distilshift.distil import distil_student
 from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import outputs
+from distilshift.views import LabelledView
 from sides.task import Task
 
 

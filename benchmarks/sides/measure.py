@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.metrics import agreement
-from distilshift.stage import seeded
+from distilshift.stage import peak_memory_bytes, seeded
 from distilshift.student import build_student
 from distilshift.types import Example
 from rates import TRAINING_FACTOR, matmul_flops_per_second, transformer_flops
@@ -67,15 +66,6 @@ def _task(teacher: Path, examples: list[Example], config: AdaptConfig, scratch: 
     with seeded(config.seed):
         student = build_student(classifier, config.student, config.student_layers)
     return Task(classifier, student, examples, config, scratch)
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident.
-
-    Not getrusage's ru_maxrss: on Linux that starts at the peak of the process which started this one.
-    """
-    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(kilobytes) * 1024
 
 
 def flops_of(side: Side, task: Task, lengths: NDArray[np.int64]) -> int:

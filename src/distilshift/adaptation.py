@@ -6,6 +6,7 @@ Source: Liang et al. 2020, "Do We Really Need to Access the Source Data? Source 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.adapt import centroid_pseudo_labels, divergence_of_mean, entropy
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
-from distilshift.shards import shard_spans, token_store
+from distilshift.shards import shard_spans
+from distilshift.views import view_count, view_of, view_tokens
 from distilshift.vocabulary import used_rows_only
 
 # SHOT refreshes its pseudo-labels this often over the whole training.
@@ -38,22 +40,25 @@ class ShotObjective(Objective):
     def __init__(
         self,
         classifier: Classifier,
-        texts: TokenStore,
+        views: Sequence[TokenStore],
         prior: Tensor,
         config: AdaptConfig,
         accelerator: Accelerator,
         run: RunDirectory,
     ) -> None:
-        self._classifier, self._texts, self._prior = classifier, texts, prior
+        self._classifier, self._views, self._prior = classifier, views, prior
         self._config, self._accelerator, self._run = config, accelerator, run
-        self._pseudo_labels = torch.zeros(len(texts), dtype=torch.int64)
+        self._pseudo_labels = torch.zeros(len(views[0]), dtype=torch.int64)
+
+    def _view(self, epoch: int) -> TokenStore:
+        return self._views[view_of(epoch, len(self._views))]
 
     def lengths(self, epoch: int) -> NDArray[np.int64]:
-        return self._texts.lengths
+        return self._view(epoch).lengths
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         device = self._accelerator.device
-        logits = model(**self._classifier.inputs(self._texts, batch.indices, device)).logits.float()
+        logits = model(**self._classifier.inputs(self._view(batch.epoch), batch.indices, device)).logits.float()
         drift = divergence_of_mean(batch.mean_log_probabilities(logits), self._prior)
         loss = batch.mean(entropy(logits)) + self._config.diversity_weight * batch.whole(drift)
         if self._config.method == "shot":
@@ -68,7 +73,7 @@ class ShotObjective(Objective):
 
     def _nearest_centroids(self) -> Tensor:
         device, autocast, crew = self._accelerator.device, self._accelerator.autocast, self._run.crew
-        texts, features = self._texts, final_linear(self._classifier.model).in_features
+        texts, features = self._views[0], final_linear(self._classifier.model).in_features
         probabilities = torch.zeros(len(texts), len(self._classifier.label_names))
         with tempfile.TemporaryFile(dir=self._run.path) as file:
             bank = np.memmap(file, np.float16, "w+", shape=(len(texts), features))
@@ -99,13 +104,14 @@ def adapt_teacher(
     """
     if config.method == "none":
         return
-    with progress.stage("tokenising", len(texts)) as advance:
-        tokens = token_store(teacher, texts, len(texts), run, "teacher-whole", advance)
+    count = view_count(config.adapt_epochs, config.spans)
+    with progress.stage("tokenising", len(texts) * count) as advance:
+        views = view_tokens(teacher, "teacher", texts, count, config, run, advance)
     classes = len(teacher.label_names)
     prior = torch.full((classes,), 1.0 / classes, device=accelerator.device)
     final_linear(teacher.model).requires_grad_(False)
     loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
-    with used_rows_only(teacher.model, [tokens]) as (compact,):
+    with used_rows_only(teacher.model, views) as compact:
         objective = ShotObjective(teacher, compact, prior, config, accelerator, run)
         train_once(teacher.model, objective, loop, accelerator, run)
     teacher.model.requires_grad_(True)

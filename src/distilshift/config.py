@@ -113,7 +113,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
     method: Method = option("shot-im", "How the teacher meets the target: none is plain distillation.")
-    adapt_epochs: Annotated[int, Ge(1)] = option(3, "Passes over the target texts while the teacher adapts.")
+    adapt_epochs: Annotated[int, Ge(1)] = option(
+        4, "Passes over the target texts while the teacher adapts, every other one over random spans of them."
+    )
     adapt_learning_rate: Annotated[float, Gt(0)] = option(2e-5, "Peak learning rate of the teacher's adaptation.")
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
@@ -126,15 +128,25 @@ class AdaptConfig(InputConfig, TrainingConfig):
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
     spans: Annotated[int, Ge(0)] = option(
-        3, "Random spans of each text that the teacher labels as well, one every other epoch."
+        3, "Random spans of each text that teacher and student train on as well, one every other epoch."
     )
     span_min_words: Annotated[int, Ge(1)] = option(12, "Shortest span, in words.")
     span_max_words: Annotated[int, Ge(1)] = option(80, "Longest span, in words.")
+    span_text_weight: Annotated[float, Ge(0), Le(1)] = option(
+        0.5, "Share of the whole text's label in that of a span; the rest is what the teacher says of the span alone."
+    )
+    max_windows: Annotated[int, Ge(1)] = option(
+        6, "A text longer than max_length is labelled by the teacher's mean over so many windows of it at the most."
+    )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
     min_agreement: Annotated[float, Ge(0), Le(1)] = option(
         0.99, "int8 becomes the default model only if it labels this share of target texts as fp32 does."
     )
+
+
+# Plain distillation (Hinton et al. 2015): the student learns what the teacher, as it came, says of what both see.
+PLAIN_DISTILLATION: dict[str, Any] = {"method": "none", "spans": 0, "max_windows": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from distilshift.bundle import read_manifest
-from distilshift.config import AdaptConfig, DemoConfig, TeachConfig, resolve
+from distilshift.config import PLAIN_DISTILLATION, AdaptConfig, DemoConfig, TeachConfig, resolve
 from distilshift.demo_data import DemoSplit, movie_sentences, split_domain, vader_domain
 from distilshift.encoder import load_classifier
 from distilshift.files import staged_folder, write_json
@@ -90,7 +90,7 @@ def demo(
         adapt(teacher, split.train_texts, student, AdaptConfig(**shared))
         with tempfile.TemporaryDirectory() as scratch:
             plain = Path(scratch) / "plain-kd"
-            adapt(teacher, split.train_texts, plain, AdaptConfig(**shared, method="none", spans=0))
+            adapt(teacher, split.train_texts, plain, AdaptConfig(**shared, **PLAIN_DISTILLATION))
             rows, gain_error = _compare(teacher, plain, student, split)
         report = _report(rows, gain_error, split, len(source), settings, time.perf_counter() - start)
         write_json(folder / "demo.json", report)

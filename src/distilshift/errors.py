@@ -51,6 +51,10 @@ class ModelError(DistilshiftError):
     """A checkpoint cannot serve as a BERT-family text classifier."""
 
 
+class EstimateError(DistilshiftError):
+    """A statistic cannot be computed from the numbers it is given."""
+
+
 class DownloadError(DistilshiftError):
     """A packaged model or data set could not be had, or is not what it should be."""
 

@@ -56,15 +56,15 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically."""
-    with output_errors(path), new_file(path, overwrite=True) as part:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a text file atomically; `durable` as in `new_file`."""
+    with output_errors(path), new_file(path, overwrite=True, durable=durable) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replace a JSON file atomically; keys keep their order."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
+    """Replace a JSON file atomically; keys keep their order; `durable` as in `new_file`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable=durable)
 
 
 def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift.json") -> None:
@@ -91,8 +91,13 @@ def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift
 
 
 @contextmanager
-def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name when the block succeeds, and vanishes otherwise.
+
+    Args:
+        path: the file to be.
+        overwrite: let it replace one.
+        durable: wait until it is on the disk, which a power cut then cannot undo; a killed process never needs that.
 
     Raises:
         OutputError: `path` exists and `overwrite` is off, or is a folder.
@@ -104,7 +109,8 @@ def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         yield part
-        flush(part)
+        if durable:
+            flush(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
-from distilshift.distil import LabelledView, distil_student, label_views
+from distilshift.distil import distil_student
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
@@ -37,6 +37,7 @@ from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
+from distilshift.views import LabelledView, label_views
 
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
@@ -200,7 +201,7 @@ def _measure(
         "method": config.method,
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
-        "teacher_agreement": agreement(fp32, whole.teacher_logits[sample]),
+        "teacher_agreement": agreement(fp32, whole.targets(sample).numpy()),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "int8": parity.to_dict(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 
 from distilshift.errors import RunError
 from distilshift.files import flush, output_errors, sha256_of, write_json
+from distilshift.mapped import Arrays, map_arrays
 
-Arrays = dict[str, NDArray[Any]]
+_LOG = logging.getLogger("distilshift")
+
 # The journal's name while the files that it listed are being removed.
 CLEARED = ".journal.json.cleared"
-# safetensors' names of the types that runs keep.
-_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,24 @@ class RunDirectory:
 
         The journal moves to the new file only once it is on the disk; the old one goes last.
         """
+        self._write(name, write, facts)
+
+    def _write(self, name: str, write: Callable[[Path], None], facts: dict[str, Any], durable: bool = True) -> None:
         if self.crew.leads:
-            self._write(name, write, facts)
+            self._lead_write(name, write, {"facts": facts, "durable": durable})
         self._follow()
 
-    def _write(self, name: str, write: Callable[[Path], None], facts: dict[str, Any]) -> None:
+    def _lead_write(self, name: str, write: Callable[[Path], None], entry: dict[str, Any]) -> None:
         count = self._journal["writes"] + 1
         path = self.path / f"{name}.{count}"
         with output_errors(path):
             write(path)
-            flush(path)
+            if entry["durable"]:
+                flush(path)
         old = self._journal["files"].get(name)
         self._journal["writes"] = count
-        self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), "facts": facts}
-        _write_journal(self.path, self._journal)
+        self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), **entry}
+        _write_journal(self.path, self._journal, durable=entry["durable"])
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 
@@ -130,6 +135,8 @@ class RunDirectory:
     def arrays(self, name: str, compute: Callable[[], Arrays], *, lead_only: bool = False) -> Arrays:
         """Arrays computed once, and then memory-mapped, read-only, from the file that keeps them.
 
+        They survive the process, but nothing waits for the disk: what a power cut damages is computed again.
+
         Args:
             name: of the file.
             compute: called by all processes, each of which gets the whole result.
@@ -139,23 +146,8 @@ class RunDirectory:
 
         if name not in self:
             values = compute() if self.crew.leads or not lead_only else {}
-            self.save(name, lambda path: save_file(values, path))
+            self._write(name, lambda path: save_file(values, path), {}, durable=False)
         return map_arrays(self.file(name))
-
-
-def map_arrays(path: Path) -> Arrays:
-    """The arrays of a safetensors file, memory-mapped: they cost address space, not memory."""
-    with path.open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
-    header.pop("__metadata__", None)
-    arrays: Arrays = {}
-    for name, entry in header.items():
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        offset = start + entry["data_offsets"][0]
-        # An empty file region cannot be mapped.
-        arrays[name] = np.memmap(path, dtype, "r", offset, shape) if 0 not in shape else np.empty(shape, dtype)
-    return arrays
 
 
 def fingerprint(content: Any) -> str:
@@ -250,8 +242,8 @@ def _remove_all_but(path: Path, kept: set[str]) -> None:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _write_journal(path: Path, journal: dict[str, Any]) -> None:
-    write_json(path / "journal.json", journal | {"sha256": fingerprint(journal)})
+def _write_journal(path: Path, journal: dict[str, Any], *, durable: bool = True) -> None:
+    write_json(path / "journal.json", journal | {"sha256": fingerprint(journal)}, durable=durable)
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
@@ -275,8 +267,18 @@ def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         _write_journal(path, journal)
         return journal
     journal = _journal(path, identity)
+    _forget_damaged_arrays(path, journal)
     _drop_orphans(path, journal)
     return journal
+
+
+def _forget_damaged_arrays(path: Path, journal: dict[str, Any]) -> None:
+    """Arrays that never reached the disk before a power cut are computed again; a damaged checkpoint is an error."""
+    for name, entry in list(journal["files"].items()):
+        file = path / entry["file"]
+        if not entry["durable"] and (not file.is_file() or sha256_of(file) != entry["sha256"]):
+            _LOG.warning("%s is damaged and is computed again", file)
+            del journal["files"][name]
 
 
 def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from distilshift import progress
 from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.encoder import Classifier
 from distilshift.inference import forward_all
-from distilshift.run import Arrays, RunDirectory
+from distilshift.mapped import Arrays
+from distilshift.run import RunDirectory
 from distilshift.types import Example
 
 SHARD_TEXTS = 16_384

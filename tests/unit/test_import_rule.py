@@ -16,12 +16,13 @@ PACKAGE = Path(distilshift.__file__).parent
 # import each other, islands of one layer may not.
 LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
-    [{"config"}, {"files"}, {"progress"}],
+    [{"config"}, {"files"}, {"progress"}, {"mapped"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
-    [{"predict"}],
+    [{"predict"}, {"select", "priors"}],
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
     [{"inference"}, {"parallel"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
+    [{"views"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
     [{"demo"}],
@@ -31,8 +32,21 @@ LAYERS: list[list[set[str]]] = [
 # What the device installs (click comes with rich_click), and the modules that run with no more.
 BASE = {"numpy", "onnxruntime", "tokenizers", "annotated_types", "rich", "rich_click", "click"}
 LIGHT = {
-    *("errors", "types", "config", "files", "progress", "run", "bundle", "metrics", "data", "predict", "evaluation"),
-    *("packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
+    *(
+        "errors",
+        "types",
+        "config",
+        "files",
+        "progress",
+        "mapped",
+        "run",
+        "bundle",
+        "metrics",
+        "data",
+        "predict",
+        "evaluation",
+    ),
+    *("select", "priors", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
 }
 
 Sources = Mapping[str, str]
@@ -139,7 +153,7 @@ def test_every_module_has_a_layer_and_every_layer_its_modules():
 def test_losses_import_torch_alone():
     modules = sources()
     losses = {module for module in modules if module.startswith("losses.")}
-    assert losses == {"losses.adapt", "losses.distil"}
+    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "neighbours")}
     for module in losses:
         assert third_party(modules, module, lazy=True) == {"torch"}
         assert own(imports(modules[module], lazy=True), modules) == set()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from distilshift import adapt, adaptation, loop, teach
 from distilshift.adaptation import ShotObjective
 from distilshift.config import AdaptConfig, TrainingConfig
-from distilshift.distil import DistilObjective, LabelledView
+from distilshift.distil import DistilObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
 from distilshift.files import sha256_of
@@ -35,6 +35,7 @@ from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.source import SupervisedObjective
 from distilshift.types import Example
+from distilshift.views import LabelledView
 
 # sha256 of the weights of a method's whole run, computed by the first test that needs it.
 UNINTERRUPTED: dict[str, str] = {}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,43 @@ def test_fingerprints_tell_contents_apart_but_not_key_orders():
     different = [base, base.astype(np.int64), base.reshape(2, 3), base + 1]
     assert len({fingerprint_array(array) for array in different}) == 4
     assert fingerprint_array(base.reshape(2, 3).T) == fingerprint_array(np.ascontiguousarray(base.reshape(2, 3).T))
+
+
+def test_cached_arrays_that_a_power_cut_damaged_are_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Nothing waits for them to reach the disk; a checkpoint, which costs more, is an error instead."""
+    calls: list[str] = []
+
+    def compute(name: str) -> dict[str, np.ndarray]:
+        calls.append(name)
+        return {"values": np.arange(4, dtype=np.float32)}
+
+    with suppress(KeyboardInterrupt), open_run(tmp_path / "run", {}) as run:
+        for name in ("sound", "lost", "cut"):
+            run.arrays(name, lambda name=name: compute(name))
+        (run.path / "lost.2").unlink()
+        (run.path / "cut.3").write_bytes(b"")
+        raise KeyboardInterrupt
+    with open_run(tmp_path / "run", {}) as run:
+        for name in ("sound", "lost", "cut"):
+            values = run.arrays(name, lambda name=name: compute(name))["values"]
+            np.testing.assert_array_equal(values, np.arange(4))
+    assert calls == ["sound", "lost", "cut", "lost", "cut"]
+    assert [record.message.split(" is ")[0][-6:] for record in caplog.records] == ["lost.2", "/cut.3"]
+
+
+def test_arrays_of_every_kept_type_and_of_none_are_mapped(tmp_path: Path):
+    kept = {
+        "u8": np.array([1, 255], np.uint8),
+        "i32": np.array([[-1, 2]], np.int32),
+        "i64": np.array([2**40]),
+        "f16": np.array([0.5], np.float16),
+        "f32": np.array([[1.5], [2.5]], np.float32),
+        "f64": np.array([1e-300]),
+        "none": np.zeros((0, 3), np.float32),
+    }
+    with open_run(tmp_path / "run", {}) as run:
+        found = run.arrays("all", lambda: kept)
+        for name, array in kept.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert not found["f32"].flags.writeable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,7 +37,7 @@ def test_every_stratum_keeps_its_share_to_one_text():
         confidence = probabilities.max(axis=1)
         members = probabilities.argmax(axis=1) == label
         edges = np.quantile(confidence[members], np.linspace(0, 1, 11))
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             stratum = members & (confidence >= low) & (confidence < high)
             assert mask[stratum].sum() == pytest.approx(stratum.sum() / 10, abs=1)
 

@@ -18,7 +18,7 @@ from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.demo import paired_standard_error
-from distilshift.distil import DistilObjective, LabelledView, label_views, view_of
+from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DistilshiftError, ModelError, RunError
 from distilshift.inference import bundle_logits, forward_all
@@ -30,6 +30,7 @@ from distilshift.run import RunDirectory, open_run
 from distilshift.shards import Rows
 from distilshift.student import build_student
 from distilshift.types import Example
+from distilshift.views import LabelledView, label_views, view_of
 from encoders import make_checkpoint, make_encoder
 
 CONFIG = AdaptConfig(precision="fp32", adapt_epochs=4, adapt_batch_size=32, adapt_learning_rate=1e-3, span_min_words=2)

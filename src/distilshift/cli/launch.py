@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -57,6 +58,7 @@ def launched(num_processes: int, data: str) -> bool:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(num_processes)}
     os.environ["LOCAL_WORLD_SIZE"] = str(num_processes)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells whom it stops after an error
     workers = start_processes(_work, (sys.argv,), num_processes, join=False, start_method="spawn")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes get it too, save their work, and end
     try:

@@ -1,0 +1,111 @@
+"""Time and memory of `adapt` as the number of texts grows: a straight line, and flat.
+
+    python benchmarks/scale.py --sizes 2000 20000 200000
+    python benchmarks/scale.py --sizes 1000000 --method none --teacher small-teacher
+
+Texts are sentences of 12 to 30 words of the review domains and of the demo's movie reviews. Where real ones run out
+they are repeated with a tenth of their words left out, which the result says. Each size is a process of its own, so
+that its peak memory is its own; a size whose result is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import RESULTS, SCRATCH, hardware, load, revision, taught
+from distilshift import AdaptConfig, adapt
+from distilshift.demo_data import movie_sentences
+from distilshift.files import write_json
+from distilshift.run import fingerprint
+from distilshift.stage import peak_memory_bytes, versions
+
+DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
+WORDS = (12, 30)
+DROPPED = 0.1
+
+
+def sentences() -> list[str]:
+    """Real sentences, each once, in a fixed random order."""
+    texts = [example.text for domain in DOMAINS for example in load(domain)]
+    texts += [example.text for example in movie_sentences()]
+    found = {" ".join(part.split()) for text in texts for part in re.split(r"(?<=[.!?])\s+", text)}
+    fitting = sorted(part for part in found if WORDS[0] <= len(part.split()) <= WORDS[1])
+    return [fitting[index] for index in np.random.default_rng(0).permutation(len(fitting))]
+
+
+def endless(real: list[str]) -> Iterator[str]:
+    """The real sentences, and then noisy copies of them."""
+    yield from real
+    rng = np.random.default_rng(1)
+    while True:
+        for text in real:
+            words = text.split()
+            kept = rng.random(len(words)) >= DROPPED
+            kept[0] = True
+            yield " ".join(word for word, keep in zip(words, kept, strict=True) if keep)
+
+
+def measure(size: int, teacher: Path, config: AdaptConfig, work: Path) -> dict[str, Any]:
+    """Run `adapt` on so many texts in this process."""
+    real = sentences()
+    texts = work / f"texts-{size}.txt"
+    with texts.open("w", encoding="utf-8") as file:
+        file.writelines(f"{text}\n" for text in islice(endless(real), size))
+    at_start, start = peak_memory_bytes(), time.perf_counter()
+    adapt(teacher, texts, work / f"student-{size}", config, overwrite=True)
+    seconds = time.perf_counter() - start
+    texts.unlink()
+    return {
+        "texts": size,
+        "real_texts": min(size, len(real)),
+        "seconds": seconds,
+        "milliseconds_a_text": 1e3 * seconds / size,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "memory_before_bytes": at_start,
+    }
+
+
+def main() -> None:
+    """Run the sizes that are missing, smallest first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[2_000, 20_000, 200_000])
+    parser.add_argument("--teacher", type=Path, help="a teacher bundle; by default, electronics' of seed 0")
+    parser.add_argument("--method", default="shot-im")
+    parser.add_argument("--work", type=Path, default=SCRATCH)
+    parser.add_argument("--out", type=Path, default=RESULTS / "speed" / "scale")
+    parser.add_argument("--one", action="store_true", help="measure one size in this process")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    teacher = args.teacher or taught("electronics", 0, args.work)
+    # One pass each: the slope is what is measured.
+    config = AdaptConfig(method=args.method, adapt_epochs=1, distil_epochs=2, spans=1, max_length=64)
+    for size in sorted(args.sizes):
+        path = args.out / f"{teacher.name}-{args.method}-{size}.json"
+        if path.exists():
+            continue
+        if not args.one:
+            command = [sys.executable, __file__, "--one", "--sizes", str(size), "--teacher", str(teacher)]
+            command += ["--method", args.method, "--work", str(args.work), "--out", str(args.out)]
+            subprocess.run(command, check=True)
+            continue
+        row = measure(size, teacher, config, args.work)
+        row |= {"teacher": teacher.name, "config": config.to_dict(), "config_sha256": fingerprint(config.to_dict())}
+        row |= {"code_revision": revision(), "versions": versions(), "hardware": hardware()}
+        write_json(path, row)
+        print(json.dumps({name: row[name] for name in ("texts", "seconds", "peak_memory_bytes")}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Versions of the target texts for teacher and student: whole texts, random spans, and windows of the long ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distilshift import progress
+from distilshift.config import AdaptConfig
+from distilshift.data.batch import TokenStore
+from distilshift.data.corpus import Corpus
+from distilshift.data.spans import random_spans
+from distilshift.data.windows import long_windows, mean_over_windows, window_count
+from distilshift.encoder import Classifier
+from distilshift.losses.distil import mixture_logits
+from distilshift.mapped import Arrays
+from distilshift.metrics import softmax
+from distilshift.run import RunDirectory
+from distilshift.shards import Rows, outputs, token_store
+from distilshift.types import Example
+
+
+@dataclass(frozen=True)
+class LabelledView:
+    """One version of all target texts, with what the teacher says of it.
+
+    Attributes:
+        texts: tokenised for the student.
+        teacher_logits: (texts, classes) float32, of this version.
+        text_logits: (texts, classes) float32, of the whole texts, read window by window.
+        text_weight: the share of the latter in the labels, 0 to 1.
+    """
+
+    texts: TokenStore
+    teacher_logits: Rows
+    text_logits: Rows | None = None
+    text_weight: float = 0.0
+
+    def targets(self, indices: NDArray[np.integer]) -> Tensor:
+        """Logits to learn from, (len(indices), classes) float32."""
+        own = torch.from_numpy(self.teacher_logits[indices])
+        if self.text_logits is None:
+            return own
+        return mixture_logits(own, torch.from_numpy(self.text_logits[indices]), self.text_weight)
+
+
+def view_of(epoch: int, views: int) -> int:
+    """Which view an epoch trains on: the whole texts (0) every other epoch, the spans in turn between."""
+    if views == 1 or epoch % 2 == 0:
+        return 0
+    return 1 + (epoch // 2) % (views - 1)
+
+
+def view_count(epochs: int, spans: int) -> int:
+    """How many views, the whole texts among them, `view_of` will ask for."""
+    return 1 + min(spans, epochs // 2)
+
+
+def view_tokens(
+    side: Classifier,
+    role: str,
+    texts: Corpus,
+    views: int,
+    config: AdaptConfig,
+    run: RunDirectory,
+    advance: progress.Advance,
+) -> list[TokenStore]:
+    """The whole texts and their span views, tokenised for one side ("teacher" or "student")."""
+    return [
+        token_store(side, _version(texts, config, view), len(texts), run, f"{role}-view-{view}", advance)
+        for view in range(views)
+    ]
+
+
+def _version(texts: Corpus, config: AdaptConfig, view: int) -> Iterable[Example]:
+    if view == 0:
+        return texts
+    shortest, longest = config.span_min_words, config.span_max_words
+    return random_spans(texts, shortest=shortest, longest=longest, seed=config.seed, view=view - 1)
+
+
+def label_views(
+    teacher: Classifier,
+    student: Classifier,
+    texts: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> list[LabelledView]:
+    """The whole texts and as many span views as the epochs will use, each labelled by the teacher once."""
+    count = view_count(config.distil_epochs, config.spans)
+    own_tokens = student.tokenizer is not teacher.tokenizer
+    with progress.stage("tokenising", len(texts) * count * (1 + own_tokens)) as advance:
+        stores = view_tokens(teacher, "teacher", texts, count, config, run, advance)
+        seen = view_tokens(student, "student", texts, count, config, run, advance) if own_tokens else stores
+    teacher.model.to(accelerator.device)
+    with progress.stage("teacher labels texts", len(texts) * count) as advance:
+        logits = [
+            outputs(teacher, store, run, f"teacher-view-{view}", accelerator, advance)
+            for view, store in enumerate(stores)
+        ]
+    whole = _read_whole(teacher, texts, logits[0], config, accelerator, run)
+    weights = [1.0] + [config.span_text_weight] * (count - 1)
+    return [LabelledView(*parts) for parts in zip(seen, logits, [whole] * count, weights, strict=True)]
+
+
+def _read_whole(
+    teacher: Classifier,
+    texts: Corpus,
+    beginnings: Rows,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> Rows:
+    """What the teacher says of each whole text: the mean over the windows that it needs to read all of it."""
+    limits = (teacher.max_length, config.max_windows)
+
+    def count() -> Arrays:
+        return {"counts": np.fromiter((window_count(text, *limits) for text in texts), np.int32, len(texts))}
+
+    counts = run.arrays("window-counts", count, lead_only=True)["counts"]
+    windows = int(counts[counts > 1].sum())
+    if not windows:
+        return beginnings
+    with progress.stage("teacher reads long texts", 2 * windows) as advance:
+        store = token_store(teacher, long_windows(texts, *limits), windows, run, "teacher-windows", advance)
+        rows = outputs(teacher, store, run, "teacher-windows", accelerator, advance)
+
+    def average() -> Arrays:
+        own, parts = (softmax(each[np.arange(len(each))]) for each in (beginnings, rows))
+        return {"logits": np.log(mean_over_windows(own, parts, counts)).astype(np.float32)}
+
+    return Rows([run.arrays("teacher-texts", average, lead_only=True)["logits"]])
