@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.source import import_checkpoint, teach
+
+# onnxruntime's Linux builds report their use to Microsoft unless this is set before they are loaded. Your own value wins.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Where each public name lives; it is imported when first used, so that predicting never loads PyTorch.
 _HOMES = {

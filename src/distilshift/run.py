@@ -92,7 +92,8 @@ class RunDirectory:
         old = self._journal["files"].get(name)
         self._journal["writes"] = count
         self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), **entry}
-        _write_journal(self.path, self._journal, durable=entry["durable"])
+        worth = any(file["durable"] for file in self._journal["files"].values())  # what a power cut could take
+        _write_journal(self.path, self._journal, durable=worth)
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 

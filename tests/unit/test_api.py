@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ def test_predicting_loads_nothing_heavy(student_bundle: Path, code: str):
     loaded = done.stdout.split("LOADED")[1].split()
     assert "distilshift" in loaded
     assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_nothing_is_reported_to_anyone(student_bundle: Path, tmp_path: Path):
+    """onnxruntime keeps a session file for its reports in the temporary folder, unless told not to report."""
+    code = f"from distilshift import Predictor; Predictor.load({str(student_bundle)!r}).predict(['good'])"
+    clean = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], env=clean | {"TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_does_load_them():
