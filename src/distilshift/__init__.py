@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distilshift.predict import Predictor
     from distilshift.source import import_checkpoint, teach
 
-# onnxruntime's Linux builds report their use to Microsoft unless this is set before they are loaded. Your own value wins.
+# onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Where each public name lives; it is imported when first used, so that predicting never loads PyTorch.
