@@ -132,6 +132,7 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshif
             yield part
             for path in part.rglob("*"):
                 if path.is_file():
+                    path.chmod(0o644)  # safetensors makes its files for their owner alone
                     flush(path)
             require_free(output, overwrite, mark)  # another process may have taken the name since
             _swap(part, output)
