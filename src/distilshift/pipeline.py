@@ -25,7 +25,6 @@ from distilshift.distil import distil_student
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
-from distilshift.files import require_free
 from distilshift.inference import forward_all
 from distilshift.loop import make_accelerator
 from distilshift.metrics import agreement, softmax
@@ -34,7 +33,7 @@ from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import compare, quantise_dynamic
 from distilshift.run import RunDirectory, fingerprint, open_run
 from distilshift.shards import outputs, token_store
-from distilshift.stage import identity, peak_memory_bytes, run_path, seeded, versions
+from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded, versions
 from distilshift.student import build_student
 from distilshift.types import AdaptResult, Example
 from distilshift.views import LabelledView, label_views
@@ -78,16 +77,17 @@ def adapt(
     settings = resolve(AdaptConfig, (config or AdaptConfig()).to_dict(), options)
     folder, source = Path(output), Path(teacher)
     _check_spans(settings)
-    require_free(folder, overwrite)
+    require_room(folder, overwrite)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
     corpus = open_corpus(texts, settings)
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
-        if run.crew.leads:
-            _write(folder, student, views[0], used, manifest, settings, overwrite)
+        if not placed(folder, overwrite, run, "distil.done"):
+            student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
+            if run.crew.leads:
+                _write(folder, student, views[0], used, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from distilshift.bundle import Manifest, Statistics, new_bundle
+from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
+from distilshift.calibration import fit_temperature
 from distilshift.config import ImportConfig, TeachConfig, resolve
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import require_usable
@@ -25,10 +26,10 @@ from distilshift.errors import DataError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
 from distilshift.loop import Objective, loop_config, make_accelerator, train_once
-from distilshift.metrics import accuracy, confusion_matrix, softmax
+from distilshift.metrics import accuracy, confusion_matrix
 from distilshift.parallel import Batch, crew_of
 from distilshift.run import RunDirectory, open_run
-from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
 from distilshift.types import Example, TeachResult
 from distilshift.vocabulary import used_rows_only
 
@@ -107,21 +108,37 @@ def teach(
     start = time.perf_counter()
     settings = resolve(TeachConfig, (config or TeachConfig()).to_dict(), options)
     folder = Path(output)
-    require_free(folder, overwrite)
+    require_room(folder, overwrite)
     training, validation = _examples(data, settings)
     names = sorted({str(item.label) for item in training})
     key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        with seeded(settings.seed):
-            classifier = load_classifier(settings.base_model, settings.max_length, names)
-        logits = _fit(classifier, training, validation, settings, accelerator, run)
-        statistics = _calibrate(classifier, logits, training, validation)
-        manifest = _manifest(classifier, settings, statistics)
-        if run.crew.leads:
-            _write(folder, classifier, manifest, overwrite)
+        if not placed(folder, overwrite, run, "teach.done"):
+            _teach(folder, names, training, validation, settings, accelerator, run, overwrite)
+    statistics = read_manifest(folder, "teacher").statistics
+    assert statistics  # a taught teacher has them
     seconds = time.perf_counter() - start
     return TeachResult(folder, statistics.validation_accuracy, statistics.temperature, seconds)
+
+
+def _teach(
+    folder: Path,
+    names: list[str],
+    training: list[Example],
+    validation: list[Example],
+    config: TeachConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    overwrite: bool,
+) -> None:
+    """Train, calibrate, and write the bundle."""
+    with seeded(config.seed):
+        classifier = load_classifier(config.base_model, config.max_length, names)
+    logits = _fit(classifier, training, validation, config, accelerator, run)
+    statistics = _calibrate(classifier, logits, training, validation)
+    if run.crew.leads:
+        _write(folder, classifier, _manifest(classifier, config, statistics), overwrite)
 
 
 def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
@@ -175,24 +192,6 @@ def _fit(
         loop = loop_config("teach", config, config.epochs, config.batch_size, config.learning_rate)
         train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
         return validation_logits()
-
-
-def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The temperature in [0.05, 20] under which the labels are likeliest. Source: Guo et al. 2017, section 4.2.
-
-    Deviation: each label counts as (n + 1) / (n + classes) certain, as Platt (1999) does, since a few texts that
-    are all labelled right would otherwise call for unbounded confidence.
-    """
-    from scipy.optimize import minimize_scalar
-
-    texts, classes = logits.shape
-    targets = np.full((texts, classes), 1.0 / (texts + classes))
-    targets[np.arange(texts), labels] = (texts + 1.0) / (texts + classes)
-
-    def cost(log_temperature: float) -> float:
-        return float(-(targets * np.log(softmax(logits / np.exp(log_temperature)) + 1e-300)).sum(axis=1).mean())
-
-    return float(np.exp(minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
 def _calibrate(

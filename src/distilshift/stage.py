@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from distilshift.config import StageConfig
-from distilshift.run import fingerprint
+from distilshift.files import require_free
+from distilshift.run import RunDirectory, fingerprint
 from distilshift.types import Example
 
 _LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
@@ -34,6 +35,30 @@ def versions() -> dict[str, str]:
 def run_path(output: Path) -> Path:
     """Where the unfinished work for an output lives."""
     return output.with_name(f"{output.name}.run")
+
+
+def require_room(output: Path, overwrite: bool) -> None:
+    """Refuse an output that exists before any work is done, unless a run that was killed may have just put it there."""
+    if not (run_path(output) / "journal.json").exists():
+        require_free(output, overwrite)
+
+
+def placed(output: Path, overwrite: bool, run: RunDirectory, last: str) -> bool:
+    """Whether this run has put its bundle in place already, and was killed before it could end.
+
+    Args:
+        output: the bundle.
+        overwrite: replace it; then it is made again.
+        run: the run that continues.
+        last: the file that the run saves after its last training.
+
+    Raises:
+        OutputError: the output exists, and is not this run's.
+    """
+    if output.exists() and not overwrite and last in run:
+        return True
+    require_free(output, overwrite)
+    return False
 
 
 def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:

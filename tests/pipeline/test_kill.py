@@ -146,9 +146,8 @@ def stopped(run: Running, stop: Stop, reference: Reference, stops: int) -> bool:
 def continued(output: Path, reference: Reference) -> None:
     """The same command again gives the same bundle, and nothing beside it."""
     run = output.with_name(f"{output.name}.run")
-    overwrite = ["--overwrite"] if output.exists() else []
-    if not overwrite or run.exists():  # a bundle without a run directory: it had finished
-        done = finish([*reference.arguments, *overwrite], output)
+    if not output.exists() or run.exists():  # a bundle without a run directory: it had finished
+        done = finish(reference.arguments, output)
         assert done.code == 0, done.err
     assert names(output.parent) == {output.name}
     assert content(output) == reference.content

@@ -18,12 +18,12 @@ import pytest
 import distilshift
 from distilshift import AdaptConfig, Predictor, adapt, evaluate, teach
 from distilshift.bundle import read_manifest
+from distilshift.calibration import fit_temperature
 from distilshift.config import LabelledInputConfig
 from distilshift.errors import ConfigError, DataError
 from distilshift.evaluation import score
 from distilshift.inference import bundle_logits
 from distilshift.predict import STREAM_BATCHES
-from distilshift.source import fit_temperature
 from distilshift.types import Example
 
 HEAVY = ("torch", "transformers", "accelerate", "pydantic", "onnx", "safetensors", "sklearn", "scipy", "pyarrow")

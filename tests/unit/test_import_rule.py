@@ -20,7 +20,7 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors"}],
     [{"encoder"}, {"stage"}, {"demo_data"}, {"card"}],
-    [{"inference"}, {"parallel"}, {"student"}, {"vocabulary"}],
+    [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
