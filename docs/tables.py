@@ -46,7 +46,7 @@ GAIN_METHODS = {
     "plain-kd": "plain distillation",
     "plain-kd-windows": "+ labels of whole texts",
     "without-adaptation": "+ spans",
-    "distilshift": "**+ adaptation: distilshift**",
+    "distilshift": "**distilshift**",
 }
 
 
