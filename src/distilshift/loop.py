@@ -259,6 +259,8 @@ def _deferred_interrupt() -> Iterator[Any]:
         yield lambda: seen
     finally:
         signal.signal(signal.SIGINT, previous)
+    if seen:  # after the last look at it
+        raise KeyboardInterrupt
 
 
 def _save(run: RunDirectory, name: str, model: Any, optimizer: Any, objective: Objective, step: int) -> None:

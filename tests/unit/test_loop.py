@@ -275,3 +275,10 @@ def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, 
             train_once(classifier.model, objective, loop, accelerator, run)
     assert seen == [torch.bfloat16, torch.bfloat16]
     assert "forward" not in vars(classifier.model)
+
+
+def test_an_interrupt_after_the_last_step_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), loop._deferred_interrupt() as interrupted:
+        assert not interrupted()
+        interrupt()
+        assert interrupted()
