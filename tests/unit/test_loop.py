@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,11 @@ def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, 
 
 
 def test_an_interrupt_after_the_last_step_is_not_lost():
-    with pytest.raises(KeyboardInterrupt), loop._deferred_interrupt() as interrupted:
-        assert not interrupted()
-        interrupt()
-        assert interrupted()
+    looks = []
+    with suppress(KeyboardInterrupt):
+        with loop._deferred_interrupt() as interrupted:
+            looks.append(interrupted())
+            interrupt()
+            looks.append(interrupted())
+        looks.append("went on")
+    assert looks == [False, True]
