@@ -22,7 +22,7 @@ from common import RESULTS, SCRATCH, hardware, load, revision, taught
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
 from distilshift.files import write_json
-from distilshift.loop import resolve_precision
+from distilshift.precision import resolve_precision
 from distilshift.stage import seeded, versions
 from distilshift.student import build_student
 from distilshift.types import Example

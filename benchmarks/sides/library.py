@@ -8,7 +8,7 @@ from typing import Any
 from distilshift.data.batch import TokenStore
 from distilshift.distil import distil_student
 from distilshift.inference import forward_all
-from distilshift.loop import make_accelerator
+from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import outputs
 from distilshift.views import LabelledView

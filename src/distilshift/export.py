@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distilshift.encoder import Classifier, input_names
+from distilshift.first_token import first_token_only
 
 OPSET = 20
 
@@ -44,7 +45,7 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        with _quiet_exporter(), torch.no_grad():
+        with _quiet_exporter(), torch.no_grad(), first_token_only(model):
             torch.onnx.export(
                 _LogitsOnly(model, names),
                 example,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.encoder import Classifier, final_linear, load_classifier
+from distilshift.first_token import first_token_only
 from distilshift.run import ALONE, Crew
 from distilshift.types import Example
 
@@ -57,7 +58,7 @@ def forward_all(
     try:
         for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
             if step % crew.size == crew.rank:
-                with torch.inference_mode(), autocast():
+                with torch.inference_mode(), autocast(), first_token_only(model):
                     logits = model(**classifier.inputs(store, indices, device)).logits
                 found["logits"][indices - first] = logits.float().cpu().numpy()
                 if features:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor
 
 from distilshift import progress
-from distilshift.config import AdaptConfig, Precision, TeachConfig, TrainingConfig
+from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.batch import shuffled_batches
+from distilshift.first_token import first_token_only
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
 
@@ -91,31 +91,6 @@ class Objective(ABC):
         """Put back what `state` gave."""
 
 
-def hardware_multiplies_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 here: tensor cores, AMX, or AVX-512 BF16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """An Accelerator in the wanted precision; a config with threads sets PyTorch's."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    # One process may run several stages in different precisions; Accelerate keeps the first one's otherwise.
-    AcceleratorState._reset_state()
-    precision = resolve_precision(config.precision)
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
-
-
-def resolve_precision(precision: Precision) -> Precision:
-    """fp32 or bf16 for `auto`, by what the hardware has."""
-    if precision != "auto":
-        return precision
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return "bf16" if hardware_multiplies_bf16(device) else "fp32"
-
-
 def learning_rate_at(step: int, steps: int, config: LoopConfig) -> float:
     """Linear warm-up over the first share of the steps, then linear decay to 0 after the last."""
     warmup = max(1, math.ceil(config.warmup_fraction * steps))
@@ -158,6 +133,7 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
     with (
         _prepared(model, accelerator) as prepared,
         _fastest_backward(model, accelerator.device),
+        first_token_only(model),
         progress.stage(config.name, steps, done) as advance,
         _deferred_interrupt() as interrupted,
     ):

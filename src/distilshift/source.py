@@ -25,9 +25,10 @@ from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
-from distilshift.loop import Objective, loop_config, make_accelerator, train_once
+from distilshift.loop import Objective, loop_config, train_once
 from distilshift.metrics import accuracy, confusion_matrix
 from distilshift.parallel import Batch, crew_of
+from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
 from distilshift.types import Example, TeachResult

@@ -1,4 +1,4 @@
-"""The training loop: its learning rate, its precision, and that a stopped run ends as if it had not been stopped."""
+"""The training loop: its learning rate, and that a stopped run ends as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -19,19 +19,13 @@ from hypothesis import strategies as st
 
 from distilshift import adapt, adaptation, loop, teach
 from distilshift.adaptation import ShotObjective
-from distilshift.config import AdaptConfig, TrainingConfig
+from distilshift.config import AdaptConfig
 from distilshift.distil import DistilObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
 from distilshift.files import sha256_of
-from distilshift.loop import (
-    LoopConfig,
-    hardware_multiplies_bf16,
-    learning_rate_at,
-    make_accelerator,
-    resolve_precision,
-    train_once,
-)
+from distilshift.loop import LoopConfig, learning_rate_at, train_once
+from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.source import SupervisedObjective
@@ -73,26 +67,6 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_last_step_above_zero
 def test_the_learning_rate_by_hand():
     got = [learning_rate_at(step, 6, rate_config(0.3)) for step in range(7)]
     assert got == pytest.approx([0.25, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
-
-
-@pytest.mark.parametrize(
-    ("wanted", "fast", "got"),
-    [("auto", True, "bf16"), ("auto", False, "fp32"), ("fp32", True, "fp32"), ("bf16", False, "bf16")],
-)
-def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch, wanted: Any, fast: bool, got: str):
-    monkeypatch.setattr(loop, "hardware_multiplies_bf16", lambda device: fast)
-    assert resolve_precision(wanted) == got
-    # One process may train in several precisions.
-    for precision, mixed in ((wanted, got), ("fp32", "fp32")):
-        accelerator = make_accelerator(TrainingConfig(precision=precision))
-        assert accelerator.mixed_precision == {"bf16": "bf16", "fp32": "no"}[mixed]
-
-
-@pytest.mark.parametrize(("amx", "avx", "wanted"), [(0, 0, False), (1, 0, True), (0, 1, True)])
-def test_a_cpu_multiplies_bf16_with_amx_or_avx512(monkeypatch: pytest.MonkeyPatch, amx: int, avx: int, wanted: bool):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(amx))
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bool(avx))
-    assert hardware_multiplies_bf16(torch.device("cpu")) is wanted
 
 
 class Watch:

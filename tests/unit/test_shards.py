@@ -13,7 +13,7 @@ from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.inference import forward_all
-from distilshift.loop import make_accelerator
+from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows, outputs, shard_spans, token_store
 from encoders import make_checkpoint

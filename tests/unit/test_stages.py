@@ -22,10 +22,10 @@ from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DistilshiftError, ModelError, RunError
 from distilshift.inference import bundle_logits, forward_all
-from distilshift.loop import make_accelerator
 from distilshift.losses.adapt import information_maximisation
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
+from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.shards import Rows
 from distilshift.student import build_student

@@ -14,8 +14,8 @@ from distilshift.data.corpus import open_corpus
 from distilshift.data.windows import windows_of
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.inference import forward_all
-from distilshift.loop import make_accelerator
 from distilshift.losses.distil import mixture_logits
+from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.student import build_student

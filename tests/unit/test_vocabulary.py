@@ -11,7 +11,7 @@ import torch
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.inference import forward_all
-from distilshift.loop import make_accelerator
+from distilshift.precision import make_accelerator
 from distilshift.types import Example
 from distilshift.vocabulary import used_rows_only
 from encoders import FAMILIES, make_checkpoint

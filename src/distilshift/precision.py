@@ -1,0 +1,34 @@
+"""Which precision a training runs in, and the Accelerator that runs it."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from distilshift.config import Precision, TrainingConfig
+
+
+def hardware_multiplies_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: tensor cores, AMX, or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def make_accelerator(config: TrainingConfig) -> Accelerator:
+    """An Accelerator in the wanted precision; a config with threads sets PyTorch's."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    # One process may run several stages in different precisions; Accelerate keeps the first one's otherwise.
+    AcceleratorState._reset_state()
+    precision = resolve_precision(config.precision)
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def resolve_precision(precision: Precision) -> Precision:
+    """fp32 or bf16 for `auto`, by what the hardware has."""
+    if precision != "auto":
+        return precision
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16" if hardware_multiplies_bf16(device) else "fp32"
