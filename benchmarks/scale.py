@@ -1,8 +1,10 @@
 """Time and memory of `adapt` as the number of texts grows: a straight line, and flat.
 
     python benchmarks/scale.py --sizes 2000 20000 200000
-    python benchmarks/scale.py --sizes 1000000 --method none --teacher small-teacher
+    python benchmarks/scale.py --teacher tiny --sizes 2000 20000 200000 1000000
 
+The tiny teacher is an untrained network: what memory the data take, and how their time grows, without a day of matrix
+products.
 Texts are sentences of 12 to 30 words of the review domains and of the demo's movie reviews. Where real ones run out
 they are repeated with a tenth of their words left out, which the result says. Each size is a process of its own, so
 that its peak memory is its own; a size whose result is there is not run again.
@@ -22,10 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from common import RESULTS, SCRATCH, hardware, load, revision, taught
-from distilshift import AdaptConfig, adapt
+from distilshift import AdaptConfig, adapt, import_checkpoint
 from distilshift.demo_data import movie_sentences
+from distilshift.encoder import load_classifier
 from distilshift.files import write_json
 from distilshift.run import fingerprint
 from distilshift.stage import peak_memory_bytes, versions
@@ -33,6 +38,7 @@ from distilshift.stage import peak_memory_bytes, versions
 DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
 WORDS = (12, 30)
 DROPPED = 0.1
+TINY = {"num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 
 
 def sentences() -> list[str]:
@@ -56,6 +62,18 @@ def endless(real: list[str]) -> Iterator[str]:
             yield " ".join(word for word, keep in zip(words, kept, strict=True) if keep)
 
 
+def tiny_teacher(work: Path) -> Path:
+    """An untrained BERT of 3 layers and width 32 with the packaged encoder's tokenizer, as a teacher bundle."""
+    bundle, folder = work / "tiny-bert-3x32", work / "tiny-checkpoint"
+    if not bundle.exists():
+        tokenizer = load_classifier("minilm-l6", 128, ["negative", "positive"]).tokenizer
+        torch.manual_seed(0)
+        BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **TINY)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        import_checkpoint(str(folder), bundle, label_names="0=negative,1=positive")
+    return bundle
+
+
 def measure(size: int, teacher: Path, config: AdaptConfig, work: Path) -> dict[str, Any]:
     """Run `adapt` on so many texts in this process."""
     real = sentences()
@@ -76,11 +94,18 @@ def measure(size: int, teacher: Path, config: AdaptConfig, work: Path) -> dict[s
     }
 
 
+def teacher_of(name: str | None, work: Path) -> Path:
+    """The bundle that `--teacher` names."""
+    if name is None:
+        return taught("electronics", 0, work)
+    return tiny_teacher(work) if name == "tiny" else Path(name)
+
+
 def main() -> None:
     """Run the sizes that are missing, smallest first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=[2_000, 20_000, 200_000])
-    parser.add_argument("--teacher", type=Path, help="a teacher bundle; by default, electronics' of seed 0")
+    parser.add_argument("--teacher", help="a teacher bundle, or tiny; by default, electronics' of seed 0")
     parser.add_argument("--method", default="shot-im")
     parser.add_argument("--work", type=Path, default=SCRATCH)
     parser.add_argument("--out", type=Path, default=RESULTS / "speed" / "scale")
@@ -88,7 +113,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    teacher = args.teacher or taught("electronics", 0, args.work)
+    teacher = teacher_of(args.teacher, args.work)
     # One pass each: the slope is what is measured.
     config = AdaptConfig(method=args.method, adapt_epochs=1, distil_epochs=2, spans=1, max_length=64)
     for size in sorted(args.sizes):
