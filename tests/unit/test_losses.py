@@ -19,8 +19,8 @@ from distilshift.losses.adapt import (
     prior_divergence,
 )
 from distilshift.losses.distil import soft_target_divergence
+from tensors import EXACT, divergence, rows, softmax
 
-EXACT = {"rtol": 0, "atol": 1e-12}
 UNIFORM = torch.full((2,), 0.5, dtype=torch.float64)
 # Softmax of a row of log p is p, so goldens can be stated as probabilities.
 P = torch.tensor([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]], dtype=torch.float64)
@@ -31,21 +31,6 @@ matrices = st.integers(1, 6).flatmap(
         st.lists(st.floats(-30, 30), min_size=classes + 1, max_size=classes + 1), min_size=1, max_size=5
     )
 )
-
-
-def rows(values: list[list[float]]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def softmax(row: list[float], temperature: float = 1.0) -> list[float]:
-    """Softmax of plain numbers."""
-    powers = [math.exp((value - max(row)) / temperature) for value in row]
-    return [power / sum(powers) for power in powers]
-
-
-def divergence(q: list[float], p: list[float]) -> float:
-    """KL(q || p) of plain numbers; 0 log 0 is 0."""
-    return sum(a * math.log(a / b) for a, b in zip(q, p, strict=True) if a > 0)
 
 
 def test_entropy_equals_hand_computed_values():

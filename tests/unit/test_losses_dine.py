@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from distilshift.losses.adapt import view_divergence
 from distilshift.losses.dine import bank_divergence, mixup_divergence, momentum_update, smooth_top_classes
-
-EXACT = {"rtol": 0, "atol": 1e-12}
-seeds = st.integers(0, 2**31 - 1)
-
-
-def rows(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def softmax(row: list[float]) -> list[float]:
-    powers = [math.exp(value - max(row)) for value in row]
-    return [power / sum(powers) for power in powers]
-
-
-def divergence(q: list[float], p: list[float]) -> float:
-    return sum(a * math.log(a / b) for a, b in zip(q, p, strict=True) if a > 0)
+from tensors import EXACT, divergence, random, rows, seeds, softmax
 
 
 def test_smoothing_by_hand_keeps_the_largest_and_spreads_the_rest():

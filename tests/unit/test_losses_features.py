@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -20,32 +19,14 @@ from distilshift.losses.features import (
     normalised_state_error,
     relation_divergence,
 )
+from tensors import EXACT, dot, random, rows, seeds, softmax
 
-EXACT = {"rtol": 0, "atol": 1e-12}
 CLOSE = {"rtol": 1e-10, "atol": 1e-11}
-seeds = st.integers(0, 2**31 - 1)
 lengths = st.lists(st.integers(0, 4), min_size=1, max_size=3)
-
-
-def rows(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def mask_of(sizes: list[int], length: int = 4) -> Tensor:
     return torch.tensor([[int(n < size) for n in range(length)] for size in sizes])
-
-
-def dot(first: list[float], second: list[float]) -> float:
-    return sum(a * b for a, b in zip(first, second, strict=True))
-
-
-def softmax(row: list[float]) -> list[float]:
-    powers = [math.exp(value - max(row)) for value in row]
-    return [power / sum(powers) for power in powers]
 
 
 def mean(values: list[float]) -> float:

@@ -22,21 +22,7 @@ from distilshift.losses.neighbours import (
     reciprocal_affinity,
     reciprocal_clustering,
 )
-
-EXACT = {"rtol": 0, "atol": 1e-12}
-seeds = st.integers(0, 2**31 - 1)
-
-
-def rows(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def dot(first: list[float], second: list[float]) -> float:
-    return sum(a * b for a, b in zip(first, second, strict=True))
+from tensors import EXACT, dot, random, rows, seeds, softmax
 
 
 def cosine(first: list[float], second: list[float]) -> float:
@@ -149,11 +135,6 @@ def test_dispersion_weight_falls_from_one():
     assert dispersion_weight(1.0) == pytest.approx(11.0**-5, rel=1e-12)
     assert dispersion_weight(0.3, 2.0) == pytest.approx(1 / 16, rel=1e-12)
     assert dispersion_weight(0.7, 0.0) == 1.0
-
-
-def softmax(row: list[float]) -> list[float]:
-    powers = [math.exp(value - max(row)) for value in row]
-    return [power / sum(powers) for power in powers]
 
 
 @given(seeds, st.integers(2, 4), st.integers(2, 7), st.integers(1, 3), st.integers(1, 3))

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import rich_click as click
 
-from distilshift.cli.launch import launched, num_processes_option, rank
-from distilshift.cli.options import chosen, config_options
-from distilshift.config import AdaptConfig, resolve
+from distilshift.cli.launch import launched, rank
+from distilshift.cli.options import StageCall, stage_options
+from distilshift.config import AdaptConfig
 
 
 @click.command(name="adapt")
 @click.argument("teacher")
 @click.argument("texts")
-@click.option("-o", "--output", required=True, help="Folder of the student bundle.")
-@click.option("--config", "config_file", help="TOML file of options; those given here win.")
-@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--fresh", is_flag=True, help="Discard an unfinished run instead of continuing it.")
-@num_processes_option
-@config_options(AdaptConfig)
-def command(
-    teacher: str,
-    texts: str,
-    output: str,
-    config_file: str | None,
-    overwrite: bool,
-    fresh: bool,
-    num_processes: int,
-    **options: Any,
-) -> None:
+@stage_options(AdaptConfig)
+def command(teacher: str, texts: str, call: StageCall[AdaptConfig]) -> None:
     """Adapt the TEACHER bundle to unlabelled TEXTS, distil it into a small student, and export that.
 
     TEXTS is a TXT file (a text a line), or CSV, TSV, JSONL or Parquet with a text column (.gz too).
     No label and no source text is asked for, or used if present.
     """
-    config = resolve(AdaptConfig, chosen(options, config_file))
-    if launched(num_processes, texts):
+    if launched(call.num_processes, texts):
         return
     from distilshift.pipeline import adapt
 
-    result = adapt(teacher, texts, output, config, overwrite=overwrite, fresh=fresh)
+    result = adapt(teacher, texts, call.output, call.config, overwrite=call.overwrite, fresh=call.fresh)
     facts = result.summary
     if not rank():
         click.echo(

@@ -9,24 +9,10 @@ import socket
 import sys
 import time
 
-import rich_click as click
-
-from distilshift.cli.options import Command
 from distilshift.errors import ConfigError
 
 # How long a failed follower keeps quiet, so that the first process, if it failed likewise, can say why.
 GRACE_SECONDS = 5.0
-
-
-def num_processes_option(command: Command) -> Command:
-    """The option itself; the command calls `launched` with its value."""
-    return click.option(
-        "--num-processes",
-        type=click.IntRange(min=1),
-        default=1,
-        help="Processes on this machine, one a GPU or a share of the cores. Default: 1. "
-        "For several machines: accelerate launch -m distilshift ...",
-    )(command)
 
 
 def rank() -> int:
@@ -81,11 +67,20 @@ def _work(number: int, arguments: list[str]) -> None:
     sys.argv = arguments
     from distilshift.cli.main import main
 
-    try:
+    with _FirstSpeaksFirst():
         main()
-    except Exception:
-        let_the_first_speak()
-        raise
+
+
+class _FirstSpeaksFirst:
+    """Delays an error, so that the first process can report its own; it never stops one."""
+
+    def __enter__(self) -> None:
+        """Nothing is done before an error."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Exits and interrupts are not errors, and pass at once."""
+        if isinstance(error, Exception):
+            let_the_first_speak()
 
 
 def let_the_first_speak() -> None:

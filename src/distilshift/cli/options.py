@@ -4,15 +4,70 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import Field, fields
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import Field, dataclass, fields
+from functools import wraps
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import rich_click as click
 from annotated_types import Ge, Gt, Le, Lt
 
-from distilshift.config import StageConfig, read_toml
+from distilshift.config import StageConfig, read_toml, resolve
 
 Command = Callable[..., Any]
+C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True)
+class StageCall(Generic[C]):
+    """What the user asked of a verb that trains.
+
+    Attributes:
+        config: its options, checked.
+        output: the folder to write.
+        overwrite: replace a bundle that is there.
+        fresh: discard an unfinished run.
+        num_processes: how many of this machine share the work.
+    """
+
+    config: C
+    output: str
+    overwrite: bool
+    fresh: bool
+    num_processes: int
+
+
+# What `teach` and `adapt` take beside their stage's options, in the order of `--help`.
+CALL_OPTIONS = (
+    click.option("-o", "--output", required=True, help="Folder of the bundle that is made."),
+    click.option("--config", "config_file", help="TOML file of options; those given here win."),
+    click.option("--overwrite", is_flag=True, help="Replace a bundle that is there."),
+    click.option("--fresh", is_flag=True, help="Discard an unfinished run instead of continuing it."),
+    click.option(
+        "--num-processes",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Processes on this machine, one a GPU or a share of the cores. Default: 1. "
+        "For several machines: accelerate launch -m distilshift ...",
+    ),
+)
+
+
+def stage_options(kind: type[C]) -> Callable[[Command], Command]:
+    """Give a command the options of a verb that trains; it gets its arguments and one StageCall, as `call`."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def called(config_file: str | None, **values: Any) -> None:
+            options = {field.name: values.pop(field.name) for field in fields(kind)}
+            asked = {field.name: values.pop(field.name) for field in fields(StageCall) if field.name != "config"}
+            command(**values, call=StageCall(config=resolve(kind, chosen(options, config_file)), **asked))
+
+        decorated = config_options(kind)(called)
+        for option in reversed(CALL_OPTIONS):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def config_options(kind: type[StageConfig]) -> Callable[[Command], Command]:
