@@ -26,7 +26,7 @@ from distilshift import AdaptConfig, TeachConfig, adapt, evaluate
 from distilshift.bundle import read_manifest
 from distilshift.config import PLAIN_DISTILLATION
 from distilshift.files import write_json
-from distilshift.run import fingerprint
+from distilshift.journal import fingerprint
 from distilshift.stage import fingerprint_examples, peak_memory_bytes, versions
 from distilshift.types import Example
 

@@ -32,7 +32,7 @@ from distilshift import AdaptConfig, adapt, import_checkpoint
 from distilshift.demo_data import movie_sentences
 from distilshift.encoder import load_classifier
 from distilshift.files import write_json
-from distilshift.run import fingerprint
+from distilshift.journal import fingerprint
 from distilshift.stage import peak_memory_bytes, versions
 
 DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")

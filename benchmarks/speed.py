@@ -30,7 +30,7 @@ from common import RESULTS, SCRATCH, hardware, load, revision, taught
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.files import write_json
-from distilshift.run import fingerprint
+from distilshift.journal import fingerprint
 from distilshift.stage import fingerprint_examples, versions
 from distilshift.types import Example
 from sides import DEFAULT_SIDES, SIDES, SideUnavailableError

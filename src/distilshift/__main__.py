@@ -1,6 +1,6 @@
 """`python -m distilshift`, which is also what `accelerate launch -m distilshift` runs."""
 
-from distilshift.cli.main import main
+from distilshift.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -218,7 +218,13 @@ def _fastest_backward(model: Any, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[Any]:
-    """Note the first Ctrl-C, so that it is acted on between steps; a second one stops at once."""
+    """Note the first Ctrl-C, so that it is acted on between steps; a second one stops at once.
+
+    Who starts the process may have it ignore Ctrl-C, as `nohup` and a shell's `&` do; so it stays then.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield lambda: False
+        return
     seen = False
 
     def note(number: int, frame: object) -> None:

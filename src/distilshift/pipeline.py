@@ -26,12 +26,13 @@ from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
 from distilshift.inference import forward_all
+from distilshift.journal import fingerprint
 from distilshift.metrics import agreement, softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import compare, quantise_dynamic
-from distilshift.run import RunDirectory, fingerprint, open_run
+from distilshift.run import RunDirectory, open_run
 from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded, versions
 from distilshift.student import build_student

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,13 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.errors import RunError
-from distilshift.files import flush, output_errors, sha256_of, write_json
+from distilshift.files import flush, output_errors, sha256_of
+from distilshift.journal import (
+    JOURNAL,
+    clear,
+    discard,
+    has_finished,
+    read_journal,
+    refuse_foreign,
+    remove_all_but,
+    remove_finished,
+    write_journal,
+)
 from distilshift.mapped import Arrays, map_arrays
 
 _LOG = logging.getLogger("distilshift")
-
-# The journal's name while the files that it listed are being removed.
-CLEARED = ".journal.json.cleared"
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,12 @@ class RunDirectory:
     Attributes:
         path: the folder.
         crew: who works on it.
+        finished: this run had ended, its result in place, and was killed while its files were removed.
     """
 
     def __init__(self, path: Path, journal: dict[str, Any], crew: Crew = ALONE) -> None:
         self.path, self.crew, self._journal = path, crew, journal
+        self.finished = bool(journal.get("finished"))
         self._sound: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -93,7 +101,7 @@ class RunDirectory:
         self._journal["writes"] = count
         self._journal["files"][name] = {"file": path.name, "sha256": sha256_of(path), **entry}
         worth = any(file["durable"] for file in self._journal["files"].values())  # what a power cut could take
-        _write_journal(self.path, self._journal, durable=worth)
+        write_journal(self.path, self._journal, durable=worth)
         if old:
             (self.path / old["file"]).unlink(missing_ok=True)
 
@@ -101,7 +109,7 @@ class RunDirectory:
         """Let the others see what the first process wrote."""
         self.crew.wait()
         if not self.crew.leads:
-            self._journal = _read_journal(self.path)
+            self._journal = read_journal(self.path)
         self.crew.wait()  # before the first process writes again
 
     def file(self, name: str) -> Path:
@@ -130,7 +138,7 @@ class RunDirectory:
         entry = self._journal["files"].pop(name, None)
         self.crew.wait()  # no process reads it any more
         if entry and self.crew.leads:
-            _write_journal(self.path, self._journal)
+            write_journal(self.path, self._journal)
             (self.path / entry["file"]).unlink(missing_ok=True)
 
     def arrays(self, name: str, compute: Callable[[], Arrays], *, lead_only: bool = False) -> Arrays:
@@ -149,11 +157,6 @@ class RunDirectory:
             values = compute() if self.crew.leads or not lead_only else {}
             self._write(name, lambda path: save_file(values, path), {}, durable=False)
         return map_arrays(self.file(name))
-
-
-def fingerprint(content: Any) -> str:
-    """sha256 (hex) of plain values, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def fingerprint_array(array: NDArray[Any]) -> str:
@@ -183,12 +186,12 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
         return
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(path)
+        refuse_foreign(path)
         lock = (path / "lock").open("a")
     with lock:
         _claim(lock, path)
         if fresh:
-            _clear(path)
+            clear(path)
         run, finished = None, False
         try:
             run = RunDirectory(path, _owned_journal(path, identity), crew)
@@ -197,20 +200,10 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
             crew.wait()
             finished = True
         finally:
-            if finished or (run.is_empty() if run else not (path / "journal.json").exists()):
-                _remove(path)
-
-
-def _refuse_foreign(path: Path) -> None:
-    """What a run leaves before its journal is whole is its lock at the most; other files are the user's."""
-    found = [entry.name for entry in path.iterdir() if entry.name != "lock" and ".journal.json.part" not in entry.name]
-    if found and not {"journal.json", CLEARED} & set(found):
-        raise RunError(
-            f"{path} is needed for unfinished work",
-            expected="a free name, or a run directory",
-            got=f"a folder with {sorted(found)[0]}",
-            fix="move it away, or choose another output",
-        )
+            if finished:
+                remove_finished(path)
+            elif run.is_empty() if run else not (path / JOURNAL).exists():
+                discard(path)
 
 
 def _claim(lock: IO[str], path: Path) -> None:
@@ -220,52 +213,15 @@ def _claim(lock: IO[str], path: Path) -> None:
         raise RunError(f"{path} is in use by another process", fix="wait for it, or choose another output") from None
 
 
-def _clear(path: Path) -> None:
-    """Set the journal aside, remove the files, then it: a kill between leaves a run to start anew, not a damaged one.
-
-    Needs no space, so that --fresh works on a full disk.
-    """
-    with suppress(FileNotFoundError):
-        (path / "journal.json").rename(path / CLEARED)
-    _remove_all_but(path, {"lock", CLEARED})
-    (path / CLEARED).unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        _clear(path)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _remove_all_but(path: Path, kept: set[str]) -> None:
-    for entry in path.iterdir():
-        if entry.name not in kept:
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-
-def _write_journal(path: Path, journal: dict[str, Any], *, durable: bool = True) -> None:
-    write_json(path / "journal.json", journal | {"sha256": fingerprint(journal)}, durable=durable)
-
-
-def _read_journal(path: Path) -> dict[str, Any]:
-    """The journal, checked against its own hash: a step count that changed on the disk would change the result."""
-    file = path / "journal.json"
-    try:
-        journal = dict(json.loads(file.read_text(encoding="utf-8")))
-        intact = journal.pop("sha256") == fingerprint(journal)
-    except (ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
-        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again")
-    return journal
-
-
 def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The journal, for the process that holds the lock; begun anew where nothing is saved, whoever left it."""
-    if not (path / "journal.json").exists() or not _read_journal(path)["files"]:
-        _clear(path)
-        journal = {"identity": identity, "writes": 0, "files": {}}
-        _write_journal(path, journal)
+    if not (path / JOURNAL).exists() or not read_journal(path)["files"]:
+        finished = has_finished(path, identity)
+        if not finished:
+            clear(path)
+        journal = {"identity": identity, "finished": finished, "writes": 0, "files": {}}
+        write_journal(path, journal)
+        remove_all_but(path, {"lock", JOURNAL})
         return journal
     journal = _journal(path, identity)
     _forget_damaged_arrays(path, journal)
@@ -283,7 +239,7 @@ def _forget_damaged_arrays(path: Path, journal: dict[str, Any]) -> None:
 
 
 def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    journal = _read_journal(path)
+    journal = read_journal(path)
     found = journal["identity"]
     if found != identity:
         changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
@@ -297,4 +253,4 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 def _drop_orphans(path: Path, journal: dict[str, Any]) -> None:
     """Remove files that a killed process wrote but never noted."""
-    _remove_all_but(path, {entry["file"] for entry in journal["files"].values()} | {"lock", "journal.json"})
+    remove_all_but(path, {entry["file"] for entry in journal["files"].values()} | {"lock", JOURNAL})

@@ -15,7 +15,8 @@ import torch
 
 from distilshift.config import StageConfig
 from distilshift.files import require_free
-from distilshift.run import RunDirectory, fingerprint
+from distilshift.journal import FINISHED, JOURNAL, fingerprint
+from distilshift.run import RunDirectory
 from distilshift.types import Example
 
 _LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
@@ -39,7 +40,7 @@ def run_path(output: Path) -> Path:
 
 def require_room(output: Path, overwrite: bool) -> None:
     """Refuse an output that exists before any work is done, unless a run that was killed may have just put it there."""
-    if not (run_path(output) / "journal.json").exists():
+    if not any((run_path(output) / name).exists() for name in (JOURNAL, FINISHED)):
         require_free(output, overwrite)
 
 
@@ -55,7 +56,7 @@ def placed(output: Path, overwrite: bool, run: RunDirectory, last: str) -> bool:
     Raises:
         OutputError: the output exists, and is not this run's.
     """
-    if output.exists() and not overwrite and last in run:
+    if output.exists() and not overwrite and (run.finished or last in run):
         return True
     require_free(output, overwrite)
     return False

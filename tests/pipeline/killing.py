@@ -133,6 +133,8 @@ class Running:
             text=True,
             env=os.environ | settings,
             start_new_session=True,
+            # A shell that starts a benchmark in the background has it ignore SIGINT, which children inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def seconds(self) -> float:

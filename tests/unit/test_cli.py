@@ -240,7 +240,7 @@ def test_numeric_labels_that_are_kept_work_to_the_end(
 @pytest.mark.parametrize("where", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
 def test_an_interrupt_exits_with_130_wherever_it_strikes(tmp_path: Path, where: str):
     """As `python -m` runs it: imports, dataclasses among them, run code by `exec`."""
-    module = f"from distilshift.cli import main\ndef cli(**options):\n    {where}\nmain.cli = cli\nmain.main()\n"
+    module = f"from distilshift.cli import main, start\ndef cli(**options):\n    {where}\nmain.cli = cli\nstart()\n"
     (tmp_path / "interrupted.py").write_text(module)
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

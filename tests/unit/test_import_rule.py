@@ -17,6 +17,7 @@ PACKAGE = Path(distilshift.__file__).parent
 LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
+    [{"journal"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}],
@@ -40,6 +41,7 @@ LIGHT = {
         "files",
         "progress",
         "mapped",
+        "journal",
         "run",
         "bundle",
         "metrics",

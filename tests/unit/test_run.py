@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from distilshift.errors import OutputError, RunError
-from distilshift.run import RunDirectory, fingerprint, fingerprint_array, open_run
+from distilshift.journal import fingerprint
+from distilshift.run import RunDirectory, fingerprint_array, open_run
 
 IDENTITY = {"stage": "adapt", "seed": 0, "learning_rate": 1e-4, "texts": "abc"}
 
@@ -233,6 +234,34 @@ def test_a_kill_while_a_run_is_removed_leaves_one_to_start_anew(
     with open_run(path, IDENTITY | {"seed": 1}) as run:
         assert run.is_empty()
         assert names(path) == {"lock", "journal.json"}
+
+
+@pytest.mark.parametrize("removals", range(5))
+def test_a_kill_after_the_end_is_known_by_the_next_start(path: Path, monkeypatch: pytest.MonkeyPatch, removals: int):
+    """What a finished run has removed already, nobody looks for; whose it was is known to the last file."""
+    interrupted(path, lambda run: [save_text(run, name) for name in "abc"])
+    removed: list[Path] = []
+
+    def unlink(file: Path, missing_ok: bool = False) -> None:
+        if len(removed) == removals:
+            raise KeyboardInterrupt
+        os.remove(file)  # noqa: PTH107 - the method is what is replaced
+        removed.append(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(KeyboardInterrupt), open_run(path, IDENTITY):
+            pass
+    for other, twice in ((IDENTITY | {"seed": 1}, True), (IDENTITY, True), (IDENTITY, False)):
+        copy = shutil.copytree(path, path.with_name("copy.run"))
+        if twice:  # killed again while it opens
+            with open_run(copy, other):
+                shutil.copytree(copy, path.with_name("second.run"))
+            copy = path.with_name("second.run").rename(copy)
+        with open_run(copy, other) as run:
+            assert run.finished is (other == IDENTITY)
+            assert run.is_empty()
+        assert not copy.exists()
 
 
 def test_a_file_in_the_way_is_an_output_error(path: Path):

@@ -65,10 +65,10 @@ def _work(number: int, arguments: list[str]) -> None:
     """One process: the command, as if alone."""
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number)}
     sys.argv = arguments
-    from distilshift.cli.main import main
+    from distilshift.cli import start
 
     with _FirstSpeaksFirst():
-        main()
+        start()
 
 
 class _FirstSpeaksFirst:

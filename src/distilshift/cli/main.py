@@ -39,7 +39,11 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; every error that is the user's to fix ends in one line and exit code 2."""
+    """Run the command line; every error that is the user's to fix ends in one line and exit code 2.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; `cli.start` says what follows from it.
+    """
     # Threads that spin while they wait cripple each other on a busy machine; PyTorch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -51,13 +55,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        if not rank():
-            click.echo("Interrupted. The same command continues where it stopped.", err=True)
-        # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
-        # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
-        exec("")
-        sys.exit(130)
+    except click.Abort:
+        raise KeyboardInterrupt from None
     except (DistilshiftError, ModuleNotFoundError) as error:
         sys.exit(_report(error))
 
