@@ -24,6 +24,7 @@ LAYERS: list[list[set[str]]] = [
     [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
+    [{"methods"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
     [{"demo"}],
