@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from distilshift.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
-Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad"]
+Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
 C = TypeVar("C", bound="StageConfig")
@@ -125,11 +125,12 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
-    pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of method shot's pseudo-labels.")
+    pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
     neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")
     dispersion_decay: Annotated[float, Ge(0)] = option(
-        5.0, "Method aad's beta: how fast the disagreement with the rest of a batch fades; 0 keeps it."
+        5.0, "How fast the disagreement with the rest of a batch fades, 0 for not at all: method aad."
     )
+    mixup_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of consistency between mixed texts: method dine.")
 
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")

@@ -21,6 +21,7 @@ from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
+from distilshift.dine import SECOND_STAGE, dine_student
 from distilshift.distil import distil_student
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
@@ -84,12 +85,17 @@ def adapt(
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        if not placed(folder, overwrite, run, "distil.done"):
+        if not placed(folder, overwrite, run, _last_training(settings)):
             student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
                 _write(folder, student, views[0], used, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
+
+
+def _last_training(config: AdaptConfig) -> str:
+    """What the run keeps last."""
+    return f"{SECOND_STAGE if config.method == 'dine' else 'distil'}.done"
 
 
 def _check_spans(config: AdaptConfig) -> None:
@@ -121,7 +127,8 @@ def _distilled(
     adapt_teacher(teacher, corpus, config, accelerator, run)
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run)
-    distil_student(student, views, config, accelerator, run)
+    learn = dine_student if config.method == "dine" else distil_student
+    learn(student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
     return student, views, corpus
 

@@ -25,7 +25,7 @@ LAYERS: list[list[set[str]]] = [
     [{"loop"}, {"shards"}],
     [{"views"}],
     [{"methods"}],
-    [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
+    [{"source"}, {"adaptation"}, {"dine"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
     [{"demo"}],
     [{"cli"}],

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from distilshift import adapt, loop, teach
 from distilshift.config import AdaptConfig, Method
+from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
@@ -189,6 +190,10 @@ def test_the_best_epoch_survives_a_stop_after_it(taught: Any, monkeypatch: pytes
         ("nrc", NrcObjective, 6, interrupt),
         ("aad", AadObjective, 2, interrupt),
         ("aad", AadObjective, 6, kill),
+        ("dine", DineObjective, 1, kill),
+        ("dine", DineObjective, 9, interrupt),
+        ("dine", ShotObjective, 0, kill),
+        ("dine", ShotObjective, 3, interrupt),
     ],
 )
 def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
@@ -206,7 +211,7 @@ def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
         shutil.rmtree(tmp_path / "a")
     watch = Watch(monkeypatch, objective)
     watch.stop(lambda: adapted("b", method), at, act)
-    steps = {TentObjective: 4, DistilObjective: 12}.get(objective, 8)
+    steps = {TentObjective: 4, DistilObjective: 12, DineObjective: 12}.get(objective, 8)
     assert adapted("b", method) == UNINTERRUPTED[method]
     assert watch.steps == list(range(at + (act is interrupt), steps))
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
