@@ -15,6 +15,7 @@ from distilshift.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
 Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
+Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
 C = TypeVar("C", bound="StageConfig")
@@ -134,6 +135,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
+    distillation: Distillation = option(
+        "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
+    )
     temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
     distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")

@@ -21,6 +21,7 @@ from distilshift import adapt, loop, teach
 from distilshift.config import AdaptConfig, Method
 from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
+from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
 from distilshift.files import sha256_of
@@ -215,6 +216,20 @@ def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
     assert adapted("b", method) == UNINTERRUPTED[method]
     assert watch.steps == list(range(at + (act is interrupt), steps))
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("form", "at", "act"), [("tinybert", 5, kill), ("tinybert", 7, kill), ("minilmv2", 3, interrupt)]
+)
+def test_a_stopped_distillation_of_features_ends_as_if_it_had_not_been(
+    adapted: Any, checkpoints: None, monkeypatch: pytest.MonkeyPatch, form: str, at: int, act: Any
+):
+    """TinyBERT changes its loss after 6 of the 12 steps."""
+    whole = adapted("a", "none", distillation=form)
+    watch = Watch(monkeypatch, FeatureObjective)
+    watch.stop(lambda: adapted("b", "none", distillation=form), at, act)
+    assert adapted("b", "none", distillation=form) == whole != adapted("c", "none")
+    assert watch.steps == list(range(at + (act is interrupt), 12))
 
 
 def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
