@@ -14,7 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from distilshift.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
-Method = Literal["none", "shot-im", "shot"]
+Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
+Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
 C = TypeVar("C", bound="StageConfig")
@@ -112,17 +113,31 @@ class AdaptConfig(InputConfig, TrainingConfig):
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
-    method: Method = option("shot-im", "How the teacher meets the target: none is plain distillation.")
-    adapt_epochs: Annotated[int, Ge(1)] = option(
-        4, "Passes over the target texts while the teacher adapts, every other one over random spans of them."
+    method: Method = option(
+        "shot-im", "How the teacher meets the target: none is plain distillation; docs/methods.md has them all."
     )
-    adapt_learning_rate: Annotated[float, Gt(0)] = option(2e-5, "Peak learning rate of the teacher's adaptation.")
+    adapt_epochs: Annotated[int, Ge(1)] = option(
+        4,
+        "Passes over the target texts while the teacher adapts, every other one over random spans of them; "
+        "tent makes one pass whatever this says.",
+    )
+    adapt_learning_rate: Annotated[float, Gt(0)] = option(
+        2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
+    )
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
-    pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of method shot's pseudo-labels.")
+    pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
+    neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")
+    dispersion_decay: Annotated[float, Ge(0)] = option(
+        5.0, "How fast the disagreement with the rest of a batch fades, 0 for not at all: method aad."
+    )
+    mixup_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of consistency between mixed texts: method dine.")
 
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
+    distillation: Distillation = option(
+        "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
+    )
     temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
     distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")

@@ -30,8 +30,12 @@ class DistilObjective(Objective):
     ) -> None:
         self._student, self._views, self._temperature, self._device = student, views, temperature, device
 
+    def view_number(self, epoch: int) -> int:
+        """Which view an epoch takes."""
+        return view_of(epoch, len(self._views))
+
     def _view(self, epoch: int) -> LabelledView:
-        return self._views[view_of(epoch, len(self._views))]
+        return self._views[self.view_number(epoch)]
 
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         return self._view(epoch).texts.lengths

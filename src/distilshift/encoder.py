@@ -230,6 +230,17 @@ def final_linear(model: Any) -> nn.Linear:
     return heads[-1]
 
 
+@contextmanager
+def head_inputs(model: Any) -> Iterator[list[Tensor]]:
+    """Inside the block, note what the last linear map sees at each forward pass, (batch, width)."""
+    seen: list[Tensor] = []
+    hook = final_linear(model).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
 def scale_logits(model: Any, factor: float) -> None:
     """Multiply the logits by a positive factor, inside the last linear map."""
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.encoder import Classifier, final_linear, load_classifier
+from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
 from distilshift.first_token import first_token_only
 from distilshift.run import ALONE, Crew
 from distilshift.types import Example
@@ -46,9 +46,8 @@ def forward_all(
     Returns:
         `logits` (texts, classes) and, where asked for, `features` (texts, width).
     """
-    model, seen = classifier.model, []
+    model = classifier.model
     head = final_linear(model)
-    hook = head.register_forward_pre_hook(lambda module, args: seen.append(args[0].float().cpu()))
     first, last, _ = span.indices(len(store))
     found = {"logits": np.zeros((last - first, head.out_features), np.float32)}
     if features:
@@ -58,15 +57,13 @@ def forward_all(
     try:
         for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
             if step % crew.size == crew.rank:
-                with torch.inference_mode(), autocast(), first_token_only(model):
+                with torch.inference_mode(), autocast(), first_token_only(model), head_inputs(model) as seen:
                     logits = model(**classifier.inputs(store, indices, device)).logits
                 found["logits"][indices - first] = logits.float().cpu().numpy()
                 if features:
-                    found["features"][indices - first] = seen[-1].numpy()
-                seen.clear()
+                    found["features"][indices - first] = seen[-1].float().cpu().numpy()
             advance(len(indices))
     finally:
-        hook.remove()
         model.train(was_training)
     return {name: crew.total(rows) for name, rows in found.items()}
 

@@ -8,7 +8,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,13 @@ def loop_config(
 
 
 class Objective(ABC):
-    """What a stage minimises, with whatever state it carries from step to step."""
+    """What a stage minimises, with whatever state it carries from step to step.
+
+    Attributes:
+        needs_all_tokens: the loss looks at the last layer, which else computes no more than the logits need.
+    """
+
+    needs_all_tokens = False
 
     @abstractmethod
     def lengths(self, epoch: int) -> NDArray[np.int64]:
@@ -133,7 +139,7 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
     with (
         _prepared(model, accelerator) as prepared,
         _fastest_backward(model, accelerator.device),
-        first_token_only(model),
+        nullcontext() if objective.needs_all_tokens else first_token_only(model),
         progress.stage(config.name, steps, done) as advance,
         _deferred_interrupt() as interrupted,
     ):

@@ -91,3 +91,19 @@ class Batch:
             mine = torch.arange(len(everyone), device=own.device)[:, None] == self.accelerator.process_index
             parts = torch.where(mine, own[None], everyone)
         return torch.logsumexp(parts, dim=0) - float(np.log(self.size))
+
+    def rows(self, values: Tensor) -> Tensor:
+        """The whole batch's rows in its own order, (share, ...) to (size, ...), the same in every process.
+
+        Its gradient reaches this process's texts only; the others' reach theirs.
+        """
+        if self.accelerator.num_processes == 1:
+            return values
+        places = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        parts = torch.zeros(self.size, *values.shape[1:], dtype=values.dtype, device=values.device)
+        if self.counts:
+            parts[places] = values.detach()
+        everyone: Tensor = self.accelerator.reduce(parts, reduction="sum")
+        if self.counts:
+            everyone[places] = values
+        return everyone

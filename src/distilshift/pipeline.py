@@ -21,7 +21,9 @@ from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
+from distilshift.dine import SECOND_STAGE, dine_student
 from distilshift.distil import distil_student
+from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
@@ -77,7 +79,7 @@ def adapt(
     start = time.perf_counter()
     settings = resolve(AdaptConfig, (config or AdaptConfig()).to_dict(), options)
     folder, source = Path(output), Path(teacher)
-    _check_spans(settings)
+    _check_options(settings)
     require_room(folder, overwrite)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
@@ -85,7 +87,7 @@ def adapt(
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        if not placed(folder, overwrite, run, "distil.done"):
+        if not placed(folder, overwrite, run, _last_training(settings)):
             student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
                 _write(folder, student, views[0], used, manifest, settings, overwrite)
@@ -93,7 +95,19 @@ def adapt(
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 
 
-def _check_spans(config: AdaptConfig) -> None:
+def _last_training(config: AdaptConfig) -> str:
+    """What the run keeps last."""
+    return f"{SECOND_STAGE if config.method == 'dine' else 'distil'}.done"
+
+
+def _check_options(config: AdaptConfig) -> None:
+    if config.method == "dine" and config.distillation != "soft-targets":
+        raise ConfigError(
+            "method dine knows a teacher's probabilities only",
+            expected="distillation soft-targets",
+            got=config.distillation,
+            fix="leave --distillation out, or choose another --method",
+        )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
             "the shortest span is longer than the longest",
@@ -116,15 +130,32 @@ def _distilled(
     temperature = manifest.statistics.temperature if manifest.statistics else 1.0
     # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     scale_logits(teacher.model, temperature)
-    _untrained_student(teacher, config)  # one that cannot be built shall not cost an adaptation first
+    # One that cannot be built or taught shall not cost an adaptation first.
+    require_comparable(teacher, _untrained_student(teacher, config), config)
     teacher.model.to(accelerator.device)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
     adapt_teacher(teacher, corpus, config, accelerator, run)
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run)
-    distil_student(student, views, config, accelerator, run)
+    _learn(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature)
     return student, views, corpus
+
+
+def _learn(
+    teacher: Classifier,
+    student: Classifier,
+    views: list[LabelledView],
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> None:
+    if config.method == "dine":
+        dine_student(student, views, config, accelerator, run)
+    elif config.distillation == "soft-targets":
+        distil_student(student, views, config, accelerator, run)
+    else:
+        distil_features(teacher, student, views, config, accelerator, run)
 
 
 def _within_budget(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,14 +17,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilshift import adapt, adaptation, loop, teach
-from distilshift.adaptation import ShotObjective
-from distilshift.config import AdaptConfig
+from distilshift import adapt, loop, teach
+from distilshift.config import AdaptConfig, Method
+from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
+from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import RunError
 from distilshift.files import sha256_of
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
+from distilshift.methods import shot
+from distilshift.methods.neighbours import AadObjective, NrcObjective
+from distilshift.methods.shot import ShotObjective
+from distilshift.methods.tent import TentObjective
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
@@ -115,7 +120,7 @@ def taught(tmp_path: Path, tiny_encoder: Path, source_file: Path, settled_heap: 
 @pytest.fixture
 def adapted(tmp_path: Path, teacher_bundle: Path, target_file: Path, quick_export: None, monkeypatch: Any) -> Any:
     """A function that adapts for 2 epochs and distils for 3, of 4 steps each, and gives the sha256 of the weights."""
-    monkeypatch.setattr(adaptation, "REFRESHES", 2)  # pseudo-labels live for 4 steps
+    monkeypatch.setattr(shot, "REFRESHES", 2)  # pseudo-labels live for 4 steps
 
     def run(name: str, method: str, **options: Any) -> str:
         sizes = {"adapt_epochs": 2, "adapt_batch_size": 32, "distil_epochs": 3, "student_layers": 1}
@@ -181,6 +186,15 @@ def test_the_best_epoch_survives_a_stop_after_it(taught: Any, monkeypatch: pytes
         ("shot", ShotObjective, 7, interrupt),
         ("shot", DistilObjective, 0, kill),
         ("none", DistilObjective, 11, interrupt),
+        ("tent", TentObjective, 2, kill),
+        ("nrc", NrcObjective, 3, kill),
+        ("nrc", NrcObjective, 6, interrupt),
+        ("aad", AadObjective, 2, interrupt),
+        ("aad", AadObjective, 6, kill),
+        ("dine", DineObjective, 1, kill),
+        ("dine", DineObjective, 9, interrupt),
+        ("dine", ShotObjective, 0, kill),
+        ("dine", ShotObjective, 3, interrupt),
     ],
 )
 def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
@@ -198,16 +212,30 @@ def test_a_stopped_adaptation_ends_as_if_it_had_not_been(
         shutil.rmtree(tmp_path / "a")
     watch = Watch(monkeypatch, objective)
     watch.stop(lambda: adapted("b", method), at, act)
-    steps = 8 if objective is ShotObjective else 12
+    steps = {TentObjective: 4, DistilObjective: 12, DineObjective: 12}.get(objective, 8)
     assert adapted("b", method) == UNINTERRUPTED[method]
     assert watch.steps == list(range(at + (act is interrupt), steps))
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("form", "at", "act"), [("tinybert", 5, kill), ("tinybert", 7, kill), ("minilmv2", 3, interrupt)]
+)
+def test_a_stopped_distillation_of_features_ends_as_if_it_had_not_been(
+    adapted: Any, checkpoints: None, monkeypatch: pytest.MonkeyPatch, form: str, at: int, act: Any
+):
+    """TinyBERT changes its loss after 6 of the 12 steps."""
+    whole = adapted("a", "none", distillation=form)
+    watch = Watch(monkeypatch, FeatureObjective)
+    watch.stop(lambda: adapted("b", "none", distillation=form), at, act)
+    assert adapted("b", "none", distillation=form) == whole != adapted("c", "none")
+    assert watch.steps == list(range(at + (act is interrupt), 12))
+
+
 def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
     """The positive control of the tests above: each of these choices reaches the weights."""
-    choices = [("none", 0), ("shot-im", 0), ("shot", 0), ("shot", 1)]
-    assert len({adapted(f"{method}-{seed}", method, seed=seed) for method, seed in choices}) == 4
+    choices = [*((method, 0) for method in get_args(Method)), ("shot", 1)]
+    assert len({adapted(f"{method}-{seed}", method, seed=seed) for method, seed in choices}) == len(choices)
 
 
 def test_a_stop_during_distillation_does_not_adapt_again(adapted: Any, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import adapt, adaptation, pipeline, quantise, shards
+from distilshift import adapt, pipeline, quantise, shards
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
@@ -24,6 +24,7 @@ from distilshift.errors import DistilshiftError, ModelError, RunError
 from distilshift.inference import bundle_logits, forward_all
 from distilshift.losses.adapt import information_maximisation
 from distilshift.losses.distil import soft_target_divergence
+from distilshift.methods import shot
 from distilshift.parallel import Batch
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
@@ -78,7 +79,7 @@ def changed(before: dict[str, torch.Tensor], classifier: Classifier) -> set[str]
     return {name for name, value in classifier.model.state_dict().items() if not torch.equal(value, before[name])}
 
 
-@pytest.mark.parametrize("method", ["shot-im", "shot"])
+@pytest.mark.parametrize("method", ["shot-im", "shot", "nrc", "aad"])
 def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
     teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any
 ):
@@ -109,14 +110,14 @@ def test_pseudo_labels_are_refreshed_now_and_then(
     teacher: Classifier, examples: list[Example], run: RunDirectory, monkeypatch: Any, method: Any, refreshes: int
 ):
     calls = []
-    inner = adaptation.centroid_pseudo_labels
+    inner = shot.centroid_pseudo_labels
 
     def count(features: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
         calls.append(features.shape)
         return inner(features, probabilities)
 
-    monkeypatch.setattr(adaptation, "centroid_pseudo_labels", count)
-    monkeypatch.setattr(adaptation, "REFRESHES", 4)
+    monkeypatch.setattr(shot, "centroid_pseudo_labels", count)
+    monkeypatch.setattr(shot, "REFRESHES", 4)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
     adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
     assert calls == [(120, 32)] * refreshes

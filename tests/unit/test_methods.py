@@ -1,0 +1,214 @@
+"""The methods that adapt a teacher, TENT, NRC and AaD: what moves, what the bank holds, and the loss by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distilshift.adaptation import OBJECTIVES, adapt_teacher
+from distilshift.config import AdaptConfig
+from distilshift.data.corpus import open_corpus
+from distilshift.encoder import Classifier, head_inputs, load_classifier, scale_logits
+from distilshift.inference import forward_all
+from distilshift.loop import LoopConfig, train
+from distilshift.losses.adapt import entropy
+from distilshift.losses.neighbours import attracting_dispersing
+from distilshift.methods.base import Material, uniform_prior
+from distilshift.methods.neighbours import AadObjective, NeighbourObjective, NrcObjective
+from distilshift.methods.tent import TentObjective
+from distilshift.parallel import Batch
+from distilshift.precision import make_accelerator
+from distilshift.run import RunDirectory, open_run
+from distilshift.types import Example
+from encoders import FAMILIES, make_checkpoint
+
+OPTIONS: dict[str, Any] = {
+    "precision": "fp32",
+    "adapt_epochs": 4,
+    "adapt_batch_size": 32,
+    "adapt_learning_rate": 1e-3,
+    "span_min_words": 2,
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    with open_run(tmp_path / "run", {}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def teacher(teacher_bundle: Path) -> Classifier:
+    classifier = load_classifier(str(teacher_bundle), 32)
+    scale_logits(classifier.model, 0.3)  # as of another domain: it is not sure
+    return classifier
+
+
+@pytest.fixture
+def examples(target_file: Path) -> list[Example]:
+    return [Example(line) for line in target_file.read_text().splitlines()]
+
+
+def adapted(teacher: Classifier, examples: list[Example], run: RunDirectory, **options: Any) -> set[str]:
+    """Adapt in place; the names of the weights that moved."""
+    config = AdaptConfig(**OPTIONS | options)
+    before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
+    adapt_teacher(teacher, open_corpus(examples, config), config, make_accelerator(config), run)
+    return {name for name, value in teacher.model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def mean_entropy(teacher: Classifier, examples: list[Example]) -> float:
+    accelerator, store = make_accelerator(AdaptConfig(precision="fp32")), teacher.tokenise(examples)
+    logits = forward_all(teacher, store, accelerator.device, accelerator.autocast)["logits"]
+    return entropy(torch.from_numpy(logits)).mean().item()
+
+
+def test_tent_moves_nothing_but_layer_norms(teacher: Classifier, examples: list[Example], run: RunDirectory):
+    before = mean_entropy(teacher, examples)
+    moved = adapted(teacher, examples, run, method="tent", adapt_learning_rate=0.02)
+    norms = {name for name in teacher.model.state_dict() if "LayerNorm" in name}
+    assert moved == norms
+    assert len(norms) == 10
+    assert mean_entropy(teacher, examples) < before - 0.02
+    assert all(parameter.requires_grad for parameter in teacher.model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tent_finds_the_layer_norms_of_every_family(
+    tmp_path: Path, examples: list[Example], run: RunDirectory, family: str
+):
+    classifier = load_classifier(str(make_checkpoint(tmp_path / family, family)), 32)
+    moved = adapted(classifier, examples[:40], run, method="tent")
+    assert len(moved) == 10
+    assert all("norm" in name.lower() for name in moved)
+
+
+def test_tent_makes_one_pass_over_whole_texts(
+    teacher: Classifier, examples: list[Example], run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[tuple[int, int]] = []
+    inner = TentObjective.loss
+
+    def loss(self: Any, model: Any, batch: Batch) -> Tensor:
+        seen.append((self.view(batch.epoch), len(batch.indices)))
+        return inner(self, model, batch)
+
+    monkeypatch.setattr(TentObjective, "loss", loss)
+    adapted(teacher, examples, run, method="tent", adapt_epochs=6, spans=3)
+    assert sorted(seen) == [(0, 24)] + [(0, 32)] * 3
+
+
+def material(classifier: Classifier, examples: list[Example], run: RunDirectory, **options: Any) -> Material:
+    config = AdaptConfig(**OPTIONS | options)
+    accelerator = make_accelerator(config)
+    whole, halves = examples, [Example(" ".join(item.text.split()[:3])) for item in examples]
+    views = [classifier.tokenise(whole), classifier.tokenise(halves)]
+    return Material(classifier, views, uniform_prior(2, accelerator), config, accelerator, run)
+
+
+def batch_of(objective_material: Material, epoch: int, indices: list[int]) -> Batch:
+    return Batch.share(epoch, np.array(indices), objective_material.accelerator)
+
+
+def started(kind: type[NeighbourObjective], given: Material) -> NeighbourObjective:
+    """An objective before its first step, its model in evaluation mode so that passes can be compared."""
+    objective = kind(given)
+    objective.before_step(0, 10)
+    given.classifier.model.eval()
+    return objective
+
+
+def test_the_bank_is_what_the_model_says_of_the_whole_texts(
+    teacher: Classifier, examples: list[Example], run: RunDirectory
+):
+    given = material(teacher, examples, run)
+    bank = started(NrcObjective, given).state()
+    wanted = forward_all(
+        teacher, given.views[0], given.accelerator.device, given.accelerator.autocast, features=True, batch_size=7
+    )
+    torch.testing.assert_close(bank["features"], torch.from_numpy(wanted["features"]))
+    torch.testing.assert_close(bank["probabilities"], torch.from_numpy(wanted["logits"]).softmax(dim=1))
+    again = NrcObjective(given)
+    again.load_state(bank)
+    assert all(torch.equal(value, again.state()[name]) for name, value in bank.items())
+
+
+def test_a_step_over_whole_texts_refreshes_its_rows_and_one_over_spans_none(
+    teacher: Classifier, examples: list[Example], run: RunDirectory
+):
+    given = material(teacher, examples, run)
+    objective = started(AadObjective, given)
+    before = {name: value.clone() for name, value in objective.state().items()}
+    with torch.no_grad():
+        teacher.model.bert.embeddings.LayerNorm.weight.mul_(1.5)  # what a step would do
+    chosen = [3, 0, 77]
+    objective.loss(teacher.model, batch_of(given, 1, chosen))
+    assert all(torch.equal(value, before[name]) for name, value in objective.state().items())
+    objective.loss(teacher.model, batch_of(given, 0, chosen))
+    with torch.no_grad(), head_inputs(teacher.model) as seen:
+        logits = teacher.model(**teacher.inputs(given.views[0], np.array(chosen), torch.device("cpu"))).logits
+    after = objective.state()
+    torch.testing.assert_close(after["features"][chosen], seen[0])
+    torch.testing.assert_close(after["probabilities"][chosen], logits.softmax(dim=1))
+    assert not torch.allclose(after["probabilities"][chosen], before["probabilities"][chosen])
+    others = [row for row in range(120) if row not in chosen]
+    assert all(torch.equal(after[name][others], before[name][others]) for name in after)
+
+
+def test_the_loss_of_aad_by_hand(teacher: Classifier, examples: list[Example], run: RunDirectory):
+    given = material(teacher, examples, run, neighbours=3, dispersion_decay=2.0)
+    objective, chosen = started(AadObjective, given), [5, 2, 60, 9]
+    objective.before_step(3, 10)  # alpha = (1 + 3) ** -2
+    loss = objective.loss(teacher.model, batch_of(given, 0, chosen))
+    bank = objective.state()
+    unit = torch.nn.functional.normalize(bank["features"], dim=1)
+    cosines = unit[chosen] @ unit.T
+    cosines[range(4), chosen] = -2
+    near = bank["probabilities"][cosines.topk(3).indices]
+    logits = bank["probabilities"][chosen].log()
+    torch.testing.assert_close(loss, attracting_dispersing(logits, near, 1 / 16).mean())
+
+
+@pytest.mark.parametrize("kind", [NrcObjective, AadObjective])
+def test_spans_are_drawn_to_the_neighbours_of_their_texts(
+    teacher: Classifier, examples: list[Example], run: RunDirectory, kind: type[NeighbourObjective]
+):
+    given = material(teacher, examples, run, neighbours=2)
+    objective = started(kind, given)
+    rows: list[Tensor] = []
+    inner = objective.agreement
+    objective.agreement = lambda *args: rows.append(args[-1]) or inner(*args)  # type: ignore[method-assign]
+    losses = [objective.loss(teacher.model, batch_of(given, epoch, [1, 4, 30])) for epoch in (0, 1)]
+    assert torch.equal(rows[0], rows[1])
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("method", sorted(OBJECTIVES))
+def test_the_loss_falls(teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any):
+    given = material(teacher, examples, run, method=method, dispersion_decay=0.0)
+    objective = OBJECTIVES[method](given)
+    losses: list[float] = []
+    inner = objective.loss
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        value = inner(model, batch)
+        losses.append(value.item())
+        return value
+
+    objective.loss = loss  # type: ignore[method-assign]
+    train(teacher.model, objective, LoopConfig("adapt", 8, 40, 1e-3, 0.1, 0.0, 0), given.accelerator, run)
+    assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.02
+
+
+@pytest.mark.parametrize("method", ["nrc", "aad"])
+@pytest.mark.parametrize("texts", [1, 2, 4])
+def test_fewer_texts_than_neighbours_will_do(
+    teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any, texts: int
+):
+    assert adapted(teacher, examples[:texts], run, method=method)
