@@ -26,7 +26,7 @@ LAYERS: list[list[set[str]]] = [
     [{"views"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
-    [{"demo"}],
+    [{"demo"}, {"bench"}],
     [{"cli"}],
     [{"__main__"}],
 ]
