@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 from distilshift.bench.data import domain_sha256
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
+from distilshift.config import StageConfig
+from distilshift.files import write_json
 from distilshift.run import fingerprint
 
 Kind = Literal["teacher", "cell"]
+# In a table's folder of results: the matrix that it was last run with, which says what is missing.
+MATRIX_FILE = "matrix.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Job:
         cell: the cell, or one that needs the teacher.
         folders: where things lie.
         threads: CPU threads; 0 leaves it to the libraries.
+        keep_older: a result counts as this cell's if options that it does not know have their default.
     """
 
     kind: Kind
@@ -46,20 +51,21 @@ class Job:
     cell: Cell
     folders: Folders
     threads: int = 0
+    keep_older: bool = False
 
     def to_json(self) -> str:
         """One line."""
         folders = {name: str(path) for name, path in asdict(self.folders).items()}
         values = {"kind": self.kind, "matrix": self.matrix.config.to_dict(), "cell": asdict(self.cell)}
-        return json.dumps(values | {"folders": folders, "threads": self.threads})
+        return json.dumps(values | {"folders": folders, "threads": self.threads, "keep_older": self.keep_older})
 
     @classmethod
     def from_json(cls, line: str) -> Job:
         """What `to_json` gave."""
         values = json.loads(line)
         folders = Folders(**{name: Path(path) for name, path in values["folders"].items()})
-        cell, matrix = Cell(**values["cell"]), make_matrix(values["matrix"])
-        return cls(values["kind"], matrix, cell, folders, values["threads"])
+        matrix, cell = make_matrix(values.pop("matrix")), Cell(**values.pop("cell"))
+        return cls(matrix=matrix, cell=cell, **values | {"folders": folders})
 
     @property
     def result(self) -> Path:
@@ -99,4 +105,33 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def is_done(job: Job) -> bool:
     """Whether the cell's file is there, from the same options and data."""
-    return job.identity().items() <= read_result(job.result).items()
+    found, wanted = read_result(job.result), job.identity()
+    if wanted.items() <= found.items():
+        return True
+    same_data = found.get("data_sha256") == wanted["data_sha256"]
+    return job.keep_older and same_data and _differs_by_newer_options(job, found)
+
+
+def _differs_by_newer_options(job: Job, found: dict[str, Any]) -> bool:
+    """Whether the options that a result was made with are the cell's, but for newer ones at their default."""
+    teacher = job.matrix.teacher_config(job.cell.seed)
+    student = job.matrix.student_config(job.cell.method, job.cell.seed)
+    parts: list[tuple[StageConfig, Any]] = [(teacher, found.get("teacher_config"))]
+    if job.matrix.options_of(job.cell)["student"]:
+        parts.append((student, found.get("config")))
+    return all(_is_older(config, known) for config, known in parts)
+
+
+def _is_older(config: StageConfig, known: Any) -> bool:
+    defaults = type(config)().to_dict()
+    values = {key: value for key, value in config.portable().items() if key != "threads"}
+    return isinstance(known, dict) and all(known.get(k, defaults[k]) == v for k, v in values.items())
+
+
+def note_matrix(job: Job) -> None:
+    """Keep the matrix beside its results."""
+    path = job.result.with_name(MATRIX_FILE)
+    values = {key: value for key, value in job.matrix.config.to_dict().items() if key != "data"}
+    plain = json.loads(json.dumps(values))
+    if read_result(path) != plain:
+        write_json(path, plain)

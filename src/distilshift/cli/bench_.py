@@ -9,11 +9,14 @@ import rich_click as click
 
 from distilshift.bench.data import data_folder, domain_file
 from distilshift.bench.estimate import in_words, remaining_seconds, seconds_by_method
-from distilshift.bench.job import Folders, Job
+from distilshift.bench.job import Folders, Job, note_matrix
 from distilshift.bench.matrix import chosen_cells, read_matrix
+from distilshift.bench.report import fill, report
 from distilshift.bench.runner import Report, Runner, missing
 from distilshift.bench.show import board
 from distilshift.bench.worker import carry_out, receive
+from distilshift.errors import ConfigError
+from distilshift.files import write_text
 
 results_option = click.option(
     "--results", default="benchmarks/results", show_default=True, help="Folder of result files, a folder a table."
@@ -47,9 +50,17 @@ def command() -> None:
 )
 @click.option("--plan", is_flag=True, help="Print the cells that would run, and how long that takes.")
 @click.option("--only", multiple=True, help="A method, or a pair as source-target; may be repeated.")
+@click.option("--keep-older", is_flag=True, help="Keep cells from before an option existed, if it is at its default.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 leaves it to the libraries.")
 def run_command(
-    matrix: str, data: str | None, results: str, work: str, plan: bool, only: tuple[str, ...], threads: int
+    matrix: str,
+    data: str | None,
+    results: str,
+    work: str,
+    plan: bool,
+    only: tuple[str, ...],
+    keep_older: bool,
+    threads: int,
 ) -> None:
     """Measure the cells of MATRIX that have no result yet."""
     wanted = read_matrix(matrix)
@@ -57,10 +68,11 @@ def run_command(
     folders = Folders(data_folder(data or wanted.config.data), Path(results), Path(work))
     for domain in {domain for cell in cells for domain in (cell.source, cell.target)}:
         domain_file(folders.data, domain)
-    jobs = [Job("cell", wanted, cell, folders, threads) for cell in cells]
+    jobs = [Job("cell", wanted, cell, folders, threads, keep_older) for cell in cells]
     if plan:
         _print_plan(missing(jobs), len(jobs))
         return
+    note_matrix(jobs[0])
     with board(folders.results / wanted.config.table, len(jobs)) as shown:
         report = Runner(jobs, shown).run()
     _print_report(report)
@@ -87,6 +99,23 @@ def _print_report(report: Report) -> None:
         click.echo(f"Failed: {cell.title}: {reason}", err=True)
     if report.failed:
         sys.exit(1)
+
+
+@command.command(name="report")
+@results_option
+@click.option("--page", help="Markdown page to fill, between its marks, instead of printing.")
+def report_command(results: str, page: str | None) -> None:
+    """Make the tables anew from the result files."""
+    if not Path(results).is_dir():
+        raise ConfigError(f"{results} is no folder", fix="pass --results")
+    tables = report(Path(results))
+    if page is None:
+        click.echo(tables)
+        return
+    path = Path(page)
+    if not path.is_file() or "<!-- bench table: " not in path.read_text(encoding="utf-8"):
+        raise ConfigError(f"{page} has no place for the tables", expected="<!-- bench table: … -->, <!-- end -->")
+    write_text(path, fill(path.read_text(encoding="utf-8"), "bench", tables))
 
 
 @command.command(name="cell", hidden=True)
