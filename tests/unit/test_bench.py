@@ -51,7 +51,8 @@ class StandIn:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn()
     monkeypatch.setattr(runner, "work", made)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.02)
     return made
 
 

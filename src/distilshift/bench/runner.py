@@ -15,6 +15,9 @@ from distilshift.bench.worker import claimed, log_of, work
 
 # How often a runner looks again when every cell that is left waits for a teacher that another runner teaches.
 POLL_SECONDS = 5.0
+# How long cells that others hold are waited for when nothing else is left: a worker whose runner was killed needs some
+# of it to stop, and its cell is then free.
+GRACE_SECONDS = 60.0
 
 Outcome = Literal["worked", "taken", "waits"]
 
@@ -57,14 +60,18 @@ class Runner:
         Raises:
             KeyboardInterrupt: after Ctrl-C; the work under way is saved.
         """
+        patience = GRACE_SECONDS
         while waiting := [job for job in missing(self._jobs) if job.cell not in self.report.failed]:
             self._board.show([job.cell for job in waiting])
             outcome = self._work_on_first(waiting)
-            if outcome == "taken":
+            if outcome != "taken":
+                patience = GRACE_SECONDS
+            elif patience <= 0:
                 self.report.taken = [job.cell for job in waiting]
                 break
-            if outcome == "waits":
+            if outcome != "worked":
                 time.sleep(POLL_SECONDS)
+                patience -= POLL_SECONDS
         self._board.show([])
         return self.report
 
