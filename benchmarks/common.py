@@ -5,19 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import platform
-import subprocess
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from distilshift import TeachConfig, teach
+from distilshift.bench.provenance import code_revision as revision
+from distilshift.bench.provenance import hardware
 from distilshift.types import Example
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRATCH = HERE / "scratch"
+__all__ = ["RESULTS", "SCRATCH", "data_folder", "hardware", "load", "revision", "taught"]
 
 
 def data_folder() -> Path:
@@ -42,17 +40,3 @@ def taught(source: str, seed: int, work: Path) -> Path:
     if not bundle.exists():
         teach(load(source, "train"), bundle, TeachConfig(seed=seed))
     return bundle
-
-
-def revision() -> str:
-    """The commit that is checked out, marked where the tree differs from it."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def hardware() -> dict[str, Any]:
-    """What ran it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    cpu = names[0] if names else platform.processor()
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads()}

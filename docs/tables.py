@@ -1,13 +1,14 @@
-"""Fill the tables of README.md from the committed result files; a test compares."""
+"""Fill the tables of README.md and docs/ from the committed result files; a test compares."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from distilshift.bench import report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -158,21 +159,27 @@ def scale_table() -> str:
     return "\n".join(lines)
 
 
+def bench_tables() -> str:
+    """The tables of `distilshift bench`."""
+    return report.report(RESULTS)
+
+
 TABLES = {
     "demo": demo_table,
     "gain": gain_table,
     "speed": speed_table,
     "profile": profile_table,
     "scale": scale_table,
+    "bench": bench_tables,
 }
-PAGES = ("README.md", "docs/performance.md")
+PAGES = ("README.md", "docs/performance.md", "docs/results.md")
 
 
 def fill(page: str) -> str:
     """The page with its tables made anew."""
     for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} table: [^\n]*-->\n).*?(<!-- end -->)"
-        page = re.sub(pattern, lambda match, made=table: f"{match[1]}{made()}\n{match[2]}", page, flags=re.S)
+        if f"<!-- {name} table: " in page:
+            page = report.fill(page, name, table())
     return page
 
 

@@ -28,7 +28,7 @@ LAYERS: list[list[set[str]]] = [
     [{"methods"}],
     [{"source"}, {"adaptation"}, {"dine"}, {"distil", "distil_features"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
-    [{"demo"}],
+    [{"demo"}, {"bench"}],
     [{"cli"}],
     [{"__main__"}],
 ]

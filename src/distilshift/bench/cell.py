@@ -1,0 +1,116 @@
+"""Doing a job: a teacher is taught once, a cell's classifier is made, measured and thrown away."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distilshift.bench.data import Domain, domain_sha256, load_domain
+from distilshift.bench.job import Job, read_result
+from distilshift.bench.measure import measure, teacher_accuracy
+from distilshift.bench.provenance import code_revision, hardware
+from distilshift.bench.timing import stopwatch
+from distilshift.bundle import Manifest, read_manifest
+from distilshift.config import AdaptConfig
+from distilshift.files import write_json
+from distilshift.pipeline import adapt
+from distilshift.run import fingerprint
+from distilshift.source import teach
+from distilshift.stage import peak_memory_bytes, run_path, versions
+from distilshift.types import Example
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a classifier can be made from.
+
+    Attributes:
+        teacher: the source's teacher bundle.
+        source, target: the domains.
+        config: the student's options.
+    """
+
+    teacher: Path
+    source: Domain
+    target: Domain
+    config: AdaptConfig
+
+
+def _adapt(inputs: Inputs, texts: list[Example], output: Path) -> Path:
+    if not output.exists():  # a bundle is there whole or not at all
+        adapt(inputs.teacher, texts, output, inputs.config)
+    return output
+
+
+# By a method's kind: makes a bundle, at the path given or elsewhere, continuing what an earlier start has left there.
+MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
+    "teacher": lambda inputs, output: inputs.teacher,
+    "adapt": lambda inputs, output: _adapt(inputs, inputs.target.train_texts(), output),
+    "adapt-on-source": lambda inputs, output: _adapt(inputs, inputs.source.train_texts(), output),
+}
+
+
+def teach_teacher(job: Job) -> None:
+    """Teach the job's teacher, unless it is there."""
+    if job.teacher.exists():
+        return
+    domain = load_domain(job.folders.data, job.cell.source)
+    teach(domain.train, job.teacher, job.matrix.teacher_config(job.cell.seed))
+
+
+def run_cell(job: Job) -> None:
+    """Make and measure a cell's classifier, write its file, and remove the classifier."""
+    cell, options = job.cell, job.matrix.options_of(job.cell)
+    source, target = (load_domain(job.folders.data, domain) for domain in (cell.source, cell.target))
+    inputs = Inputs(job.teacher, source, target, job.matrix.student_config(cell.method, cell.seed))
+    manifest = read_manifest(job.teacher, "teacher")
+    # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
+    key = fingerprint([job.identity(), asdict(manifest), versions()])
+    output = job.folders.work / "cells" / f"{job.name}-{key[:12]}"
+    watch = output.with_name(f"{output.name}.seconds")
+    with stopwatch(watch) as seconds:
+        bundle = MAKERS[options["kind"]](inputs, output)
+    used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
+    row = _origin(job, manifest) | measure(bundle, target, job.threads)
+    row |= {"teacher_test_accuracy": _teacher_accuracy(job, target), "seconds": used, "peak_memory_bytes": peak}
+    row |= {"cell_seconds": used + time.perf_counter() - start}
+    write_json(job.result, row)
+    for folder in (output, run_path(output)):  # a kill after the bundle was placed leaves its run
+        shutil.rmtree(folder, ignore_errors=True)
+    watch.unlink()
+
+
+def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
+    """Which cell it is, and all that it was made from."""
+    cell, config = job.cell, job.matrix.student_config(job.cell.method, job.cell.seed)
+    options = job.matrix.options_of(cell)
+    student = Path(config.student).name
+    return {
+        "table": job.matrix.config.table,
+        **asdict(cell),
+        "teacher": teacher.base_model,
+        "student": f"{student}-{config.student_layers}" if options["student"] else None,
+        "config": config.portable() if options["student"] else {},
+        "teacher_config": job.matrix.teacher_config(cell.seed).portable(),
+        **job.identity(),
+        "teacher_sha256": fingerprint(asdict(teacher)),
+        "code_revision": code_revision(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+
+
+def _teacher_accuracy(job: Job, target: Domain) -> float:
+    """Of the unadapted teacher on the target's test texts; all cells of a pair and a seed share it."""
+    data = domain_sha256(job.folders.data, job.cell.target)
+    path = job.teacher.with_name(f"{job.teacher.name}-on-{job.cell.target}-{data[:12]}.json")
+    teacher = fingerprint(asdict(read_manifest(job.teacher)))
+    known = read_result(path)
+    if known.get("teacher_sha256") != teacher:
+        known = {"teacher_sha256": teacher, "test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}
+        write_json(path, known)
+    return float(known["test_accuracy"])

@@ -1,0 +1,100 @@
+"""The domains of a benchmark: a folder of `<domain>.jsonl.gz` files with text, label and split (train or test)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from distilshift.errors import ConfigError, DataError
+from distilshift.files import sha256_of
+from distilshift.types import Example
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain's labelled texts.
+
+    Attributes:
+        train: what teachers learn from; adaptation gets their texts alone.
+        test: what finished classifiers are measured on.
+    """
+
+    train: list[Example]
+    test: list[Example]
+
+    def train_texts(self) -> list[Example]:
+        """The training texts without their labels."""
+        return [Example(item.text) for item in self.train]
+
+
+def data_folder(named: str | Path | None) -> Path:
+    """The folder that is named, else `cross-domain-sentiment` in $DISTILSHIFT_DATA.
+
+    Raises:
+        ConfigError: neither is given, or it is no folder.
+    """
+    root = os.environ.get("DISTILSHIFT_DATA")
+    if not named and not root:
+        raise ConfigError("no folder of domains is named", fix="pass --data, or set DISTILSHIFT_DATA")
+    folder = Path(named) if named else Path(str(root)) / "cross-domain-sentiment"
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder", fix="pass --data, or set DISTILSHIFT_DATA to the folder above it")
+    return folder
+
+
+def domain_file(folder: Path, domain: str) -> Path:
+    """The file of a domain.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = folder / f"{domain}.jsonl.gz"
+    if not path.is_file():
+        known = ", ".join(sorted(entry.name.removesuffix(".jsonl.gz") for entry in folder.glob("*.jsonl.gz")))
+        raise DataError(f"{path} does not exist", expected=f"one of {known or 'no domains'}", fix="correct the matrix")
+    return path
+
+
+def domain_sha256(folder: Path, domain: str) -> str:
+    """sha256 (hex) of a domain's file."""
+    path = domain_file(folder, domain)
+    return _sha256_of_version(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _sha256_of_version(path: Path, modified_ns: int) -> str:
+    """Each cell asks for it, several times."""
+    return sha256_of(path)
+
+
+def load_domain(folder: Path, domain: str) -> Domain:
+    """Read a domain.
+
+    Raises:
+        DataError: the file is missing or damaged, or lacks a split.
+    """
+    path = domain_file(folder, domain)
+    found: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                _take(json.loads(line), found, f"{path}, line {number},")
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read", got=str(error), fix="get the file again") from None
+    for split, examples in found.items():
+        if not examples:
+            raise DataError(f"{path} has no rows of split {split}", fix="mark rows with split train or test")
+    return Domain(**found)
+
+
+def _take(row: Any, found: dict[str, list[Example]], where: str) -> None:
+    if not isinstance(row, dict) or row.get("split") not in SPLITS or not row.get("text") or "label" not in row:
+        raise DataError(f"{where} is not usable", expected="text, label and split (train or test)", fix="correct it")
+    found[row["split"]].append(Example(row["text"], label=str(row["label"])))

@@ -1,0 +1,137 @@
+"""One piece of work for a process of its own, and where things lie."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from distilshift.bench.data import domain_sha256
+from distilshift.bench.matrix import Cell, Matrix, make_matrix
+from distilshift.config import StageConfig
+from distilshift.files import write_json
+from distilshift.run import fingerprint
+
+Kind = Literal["teacher", "cell"]
+# In a table's folder of results: the matrix that it was last run with, which says what is missing.
+MATRIX_FILE = "matrix.json"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a benchmark reads and writes.
+
+    Attributes:
+        data: the domains' files.
+        results: a folder a table, a file a cell.
+        work: teachers, unfinished cells, locks and logs.
+    """
+
+    data: Path
+    results: Path
+    work: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """A teacher to teach or a cell to measure.
+
+    Attributes:
+        kind: which of both.
+        matrix: the benchmark.
+        cell: the cell, or one that needs the teacher.
+        folders: where things lie.
+        threads: CPU threads; 0 leaves it to the libraries.
+        keep_older: a result counts as this cell's if options that it does not know have their default.
+    """
+
+    kind: Kind
+    matrix: Matrix
+    cell: Cell
+    folders: Folders
+    threads: int = 0
+    keep_older: bool = False
+
+    def to_json(self) -> str:
+        """One line."""
+        folders = {name: str(path) for name, path in asdict(self.folders).items()}
+        values = {"kind": self.kind, "matrix": self.matrix.config.to_dict(), "cell": asdict(self.cell)}
+        return json.dumps(values | {"folders": folders, "threads": self.threads, "keep_older": self.keep_older})
+
+    @classmethod
+    def from_json(cls, line: str) -> Job:
+        """What `to_json` gave."""
+        values = json.loads(line)
+        folders = Folders(**{name: Path(path) for name, path in values["folders"].items()})
+        matrix, cell = make_matrix(values.pop("matrix")), Cell(**values.pop("cell"))
+        return cls(matrix=matrix, cell=cell, **values | {"folders": folders})
+
+    @property
+    def result(self) -> Path:
+        """The cell's file."""
+        return self.folders.results / self.matrix.config.table / f"{self.cell.name}.json"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher's bundle; its name tells options and data, so that a change of either makes another one."""
+        config = self.matrix.options_of(self.cell)["teacher"]
+        key = fingerprint([config, domain_sha256(self.folders.data, self.cell.source)])
+        return self.folders.work / "teachers" / f"{self.cell.source}-{self.cell.seed}-{key[:12]}"
+
+    @property
+    def name(self) -> str:
+        """Of its lock and its log: the same for all runners that would do the same."""
+        cell = f"{self.matrix.config.table}-{self.cell.name}"
+        return f"teacher-{self.teacher.name}" if self.kind == "teacher" else cell
+
+    def identity(self) -> dict[str, str]:
+        """What a result must have been made from to count as this cell's."""
+        domains = (self.cell.source, self.cell.target)
+        return {
+            "config_sha256": self.matrix.config_sha256(self.cell),
+            "data_sha256": fingerprint([domain_sha256(self.folders.data, domain) for domain in domains]),
+        }
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A cell's file; nothing where it is missing or damaged, so that the cell is run again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_done(job: Job) -> bool:
+    """Whether the cell's file is there, from the same options and data."""
+    found, wanted = read_result(job.result), job.identity()
+    if wanted.items() <= found.items():
+        return True
+    same_data = found.get("data_sha256") == wanted["data_sha256"]
+    return job.keep_older and same_data and _differs_by_newer_options(job, found)
+
+
+def _differs_by_newer_options(job: Job, found: dict[str, Any]) -> bool:
+    """Whether the options that a result was made with are the cell's, but for newer ones at their default."""
+    teacher = job.matrix.teacher_config(job.cell.seed)
+    student = job.matrix.student_config(job.cell.method, job.cell.seed)
+    parts: list[tuple[StageConfig, Any]] = [(teacher, found.get("teacher_config"))]
+    if job.matrix.options_of(job.cell)["student"]:
+        parts.append((student, found.get("config")))
+    return all(_is_older(config, known) for config, known in parts)
+
+
+def _is_older(config: StageConfig, known: Any) -> bool:
+    defaults = type(config)().to_dict()
+    values = {key: value for key, value in config.portable().items() if key != "threads"}
+    return isinstance(known, dict) and all(known.get(k, defaults[k]) == v for k, v in values.items())
+
+
+def note_matrix(job: Job) -> None:
+    """Keep the matrix beside its results."""
+    path = job.result.with_name(MATRIX_FILE)
+    values = {key: value for key, value in job.matrix.config.to_dict().items() if key != "data"}
+    plain = json.loads(json.dumps(values))
+    if read_result(path) != plain:
+        write_json(path, plain)

@@ -1,0 +1,176 @@
+"""What a benchmark file asks for: pairs of domains, methods and seeds, and the options of teacher and student."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from distilshift.bench.methods import METHODS
+from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
+from distilshift.errors import ConfigError
+from distilshift.run import fingerprint
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# The matrix sets the seed; the number of threads is how a cell is run, not what it is.
+_NOT_HERE = {"seed": "name it in seeds", "threads": "pass --threads"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixConfig(StageConfig):
+    """Keys of a benchmark file."""
+
+    table: str = option("", "Name of the table, and of its folder of results.")
+    domains: tuple[str, ...] = option((), "Domains of which every ordered pair is measured.")
+    pairs: tuple[tuple[str, str], ...] = option((), "Or the pairs themselves, each [source, target].")
+    methods: tuple[str, ...] = option(("plain-kd", "distilshift"), "Rows of the table.")
+    seeds: tuple[Annotated[int, Ge(0)], ...] = option((0, 1, 2), "Seeds of teacher and student.")
+    data: str | None = option(None, "Folder of <domain>.jsonl.gz files; --data wins.")
+    teacher: dict[str, Any] | None = option(None, "Options of `teach`.")
+    student: dict[str, Any] | None = option(None, "Options of `adapt`; a method's own win.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement of a table."""
+
+    source: str
+    target: str
+    method: str
+    seed: int
+
+    @property
+    def pair(self) -> str:
+        """The pair's name."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def name(self) -> str:
+        """The stem of its result file."""
+        return f"{self.pair}-{self.method}-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.source} → {self.target}, {self.method}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A checked benchmark file."""
+
+    config: MatrixConfig
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(source, target), in order."""
+        return list(self.config.pairs) or list(permutations(self.config.domains, 2))
+
+    def cells(self) -> list[Cell]:
+        """All cells: those that share a teacher together, and of these, those of one pair together."""
+        pairs, sources = self.pairs(), dict.fromkeys(source for source, _ in self.pairs())
+        return [
+            Cell(source, target, method, seed)
+            for seed in self.config.seeds
+            for source in sources
+            for start, target in pairs
+            if start == source
+            for method in self.config.methods
+        ]
+
+    def teacher_config(self, seed: int) -> TeachConfig:
+        """Options of a seed's teachers."""
+        return resolve(TeachConfig, self.config.teacher or {}, {"seed": seed})
+
+    def student_config(self, method: str, seed: int) -> AdaptConfig:
+        """Options of a method's students."""
+        return resolve(AdaptConfig, self.config.student or {}, METHODS[method].options, {"seed": seed})
+
+    def options_of(self, cell: Cell) -> dict[str, Any]:
+        """All that shapes a cell's result, but for data and code."""
+        kind = METHODS[cell.method].kind
+        student = {} if kind == "teacher" else _timeless(self.student_config(cell.method, cell.seed))
+        return {"kind": kind, "student": student, "teacher": _timeless(self.teacher_config(cell.seed))}
+
+    def config_sha256(self, cell: Cell) -> str:
+        """sha256 (hex) of `options_of`."""
+        return fingerprint(self.options_of(cell))
+
+
+def _timeless(config: StageConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.to_dict().items() if key != "threads"}
+
+
+def read_matrix(path: str | Path) -> Matrix:
+    """Read and check a benchmark file.
+
+    Raises:
+        ConfigError: it cannot be read, or asks for what is not there.
+    """
+    return make_matrix(read_toml(path))
+
+
+def make_matrix(values: dict[str, Any]) -> Matrix:
+    """Check a benchmark's keys.
+
+    Raises:
+        ConfigError: a key is unknown or its value unusable.
+    """
+    matrix = Matrix(resolve(MatrixConfig, values))
+    _check(matrix.config)
+    matrix.teacher_config(0)
+    for method in matrix.config.methods:
+        matrix.student_config(method, 0)
+    return matrix
+
+
+def _check(config: MatrixConfig) -> None:
+    if bool(config.pairs) == bool(config.domains):
+        raise ConfigError("the pairs are not clear", expected="either domains or pairs", fix="give one of them")
+    domains = [*config.domains, *(domain for pair in config.pairs for domain in pair)]
+    for name in [config.table, *domains]:
+        if not _NAME.fullmatch(name):
+            raise ConfigError("a table or domain cannot be a file's name", got=repr(name), fix="use letters and digits")
+    _require_known("methods", config.methods, METHODS)
+    for key, values in (("methods", config.methods), ("seeds", config.seeds)):
+        if not values:
+            raise ConfigError(f"{key} is empty", fix="name at least one")
+    for key in ("domains", "pairs", "methods", "seeds"):
+        _require_once(key, getattr(config, key))
+    if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
+        raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
+    for section in (config.teacher or {}, config.student or {}):
+        for key in sorted(section.keys() & _NOT_HERE.keys()):
+            raise ConfigError(f"{key} is no option of [teacher] or [student]", fix=_NOT_HERE[key])
+
+
+def _require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"{key} are unknown", expected=f"some of {', '.join(known)}", got=", ".join(unknown))
+
+
+def _require_once(key: str, values: Sequence[Any]) -> None:
+    if twice := [value for value, count in Counter(values).items() if count > 1]:
+        raise ConfigError(f"{key} are named twice", got=", ".join(map(str, twice)), fix="name each once")
+
+
+def chosen_cells(matrix: Matrix, only: Sequence[str]) -> list[Cell]:
+    """The cells that the filters leave.
+
+    Args:
+        matrix: the benchmark.
+        only: names of methods, and of pairs as source-target; a cell is left if it fits one of each kind that is named.
+
+    Raises:
+        ConfigError: a filter fits no cell.
+    """
+    cells = matrix.cells()
+    methods, pairs = dict.fromkeys(c.method for c in cells), dict.fromkeys(c.pair for c in cells)
+    _require_known("filters", only, [*methods, *pairs])
+    wanted_methods, wanted_pairs = methods.keys() & set(only) or methods, pairs.keys() & set(only) or pairs
+    return [cell for cell in cells if cell.method in wanted_methods and cell.pair in wanted_pairs]

@@ -1,0 +1,81 @@
+"""A finished classifier's numbers on a domain's labelled texts, the only reading of target labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.bench.data import Domain
+from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.config import OnnxChoice
+from distilshift.errors import DataError
+from distilshift.inference import bundle_logits
+from distilshift.predict import load_network
+from distilshift.types import Example
+
+BATCH = 32
+# The class whose predicted share shows a collapse of a two-class task.
+POSITIVE = "positive"
+
+
+def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the texts (texts,) are labelled right by logits (texts, classes).
+
+    Raises:
+        DataError: a label is not one of the names.
+    """
+    if unknown := {str(item.label) for item in examples} - set(names):
+        raise DataError("the target has other labels than the source", got=", ".join(sorted(unknown)))
+    labels = np.array([names.index(str(item.label)) for item in examples])
+    return logits.argmax(axis=1) == labels
+
+
+def logits_of(
+    bundle: Path, manifest: Manifest, examples: Sequence[Example], model: OnnxChoice, threads: int
+) -> NDArray[np.float32]:
+    """(texts, classes): of a student as its device runs it, of a teacher in PyTorch."""
+    if manifest.kind == "student":
+        return load_network(bundle, manifest, model, threads).logits(examples, BATCH)
+    verify(bundle, manifest)
+    return bundle_logits(bundle, manifest.max_length, examples, BATCH, threads)
+
+
+def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
+    """A bundle's part of a result.
+
+    Args:
+        bundle: a student, or a teacher.
+        target: the domain.
+        threads: CPU threads; 0 takes all cores.
+
+    Returns:
+        test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 (null without an export),
+        estimated_accuracy (null where the bundle has none), predicted_share_positive (on the test texts), and
+        test_correct, a digit a test text, 1 where it is labelled right.
+    """
+    manifest = read_manifest(bundle)
+    names, count = manifest.label_names, len(target.test)
+    logits = logits_of(bundle, manifest, [*target.test, *target.train], "fp32", threads)
+    correct = right(logits, [*target.test, *target.train], names)
+    runtime = manifest.runtime
+    int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None
+    positive = float(np.mean(logits[:count].argmax(axis=1) == names.index(POSITIVE))) if POSITIVE in names else None
+    return {
+        "test_accuracy": float(correct[:count].mean()),
+        "all_accuracy": float(correct.mean()),
+        "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
+        "estimated_accuracy": (runtime or {}).get("estimated_accuracy"),
+        "predicted_share_positive": positive,
+        "test_correct": "".join(map(str, correct[:count].astype(int))),
+    }
+
+
+def teacher_accuracy(bundle: Path, target: Domain, threads: int) -> float:
+    """A teacher's accuracy on the test texts, a fraction."""
+    manifest = read_manifest(bundle, "teacher")
+    logits = logits_of(bundle, manifest, target.test, "fp32", threads)
+    return float(right(logits, target.test, manifest.label_names).mean())

@@ -1,0 +1,51 @@
+"""The rows of the tables: what each method does, by name. A row that needs options only is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from distilshift.config import PLAIN_DISTILLATION, AdaptConfig
+
+# How a row's classifier is made; `cell.MAKERS` has the function for each.
+Kind = Literal["teacher", "adapt", "adapt-on-source", "labels-of-source", "labels-of-target", "adversarial"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row.
+
+    Attributes:
+        title: as tables show it.
+        kind: how its classifier is made.
+        options: fields of AdaptConfig, over the matrix's own.
+        forbidden: what the row uses that source-free adaptation has not: "source data" or "target labels".
+    """
+
+    title: str
+    kind: Kind = "adapt"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    forbidden: Literal["", "source data", "target labels"] = ""
+
+
+def _then_plain(method: str) -> dict[str, Any]:
+    """Adapt the teacher by a method, then distil plainly."""
+    return PLAIN_DISTILLATION | {"method": method}
+
+
+_WINDOWS = {"max_windows": AdaptConfig().max_windows}
+
+# In the order of the tables.
+METHODS: dict[str, Method] = {
+    "teacher": Method("teacher, neither adapted nor compressed", "teacher"),
+    "plain-kd": Method("plain distillation", options=PLAIN_DISTILLATION),
+    "plain-kd-windows": Method("+ labels of whole texts", options=PLAIN_DISTILLATION | _WINDOWS),
+    "shot-im-kd": Method("SHOT-IM, then distillation", options=_then_plain("shot-im")),
+    "shot-kd": Method("SHOT, then distillation", options=_then_plain("shot")),
+    "distilshift": Method("**distilshift**"),
+    "without-adaptation": Method("distilshift without adaptation", options={"method": "none"}),
+    "without-windows": Method("distilshift without windows", options={"max_windows": 1}),
+    "without-spans": Method("distilshift without spans", options={"spans": 0}),
+    "kd-source": Method("distillation on source texts", "adapt-on-source", PLAIN_DISTILLATION, "source data"),
+}

@@ -1,0 +1,104 @@
+"""The published tables, as Markdown, from the result files alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from distilshift.bench.methods import METHODS
+from distilshift.bench.table import BASELINE, Table, read_table, table_folders
+
+NOTE = (
+    "Accuracy in per cent on the target's held-out test texts; mean ± standard deviation over seeds. A mean over pairs "
+    "takes the seeds that have all of them, and is left out where none has. All texts: on the target's train and test "
+    "texts together. Gain: over plain distillation, on the cells that both have, with the same teacher; in brackets "
+    "the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more "
+    "than one point below plain distillation. Seconds: median of a cell, without its teacher."
+)
+
+
+def report(results: Path) -> str:
+    """All tables of a folder of results."""
+    tables = [section(read_table(folder)) for folder in table_folders(results)]
+    return "\n\n".join([*tables, NOTE]) if tables else "Not measured yet: `distilshift bench`."
+
+
+def section(table: Table) -> str:
+    """One table: a summary, then the pairs."""
+    config = table.matrix.config
+    total = len(table.matrix.cells())
+    state = f"{table.missing()} of {total} cells are missing." if table.missing() else f"All {total} cells."
+    pairs, seeds = len(table.matrix.pairs()), len(config.seeds)
+    head = f"### {config.table}\n\n{pairs} pairs, {seeds} seeds. {state}"
+    methods = [method for method in METHODS if method in config.methods]
+    parts = [head, _summary(table, methods), _by_pair(table, methods)]
+    if mixed := [method for method in methods if table.is_mixed(method)]:
+        parts.append(f"Cells of these rows were made with different options: {', '.join(mixed)}.")
+    return "\n\n".join(parts)
+
+
+def _summary(table: Table, methods: Sequence[str]) -> str:
+    heads = ["", "uses", "cells", "mean", "all texts", "gain", "harmed", "seconds"]
+    wanted = len(table.matrix.pairs()) * len(table.matrix.config.seeds)
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for method in methods:
+        rows = table.of_method(method)
+        seconds = f"{np.median([row['seconds'] for row in rows]):.0f}" if rows else "–"
+        lines.append(
+            _line(
+                [
+                    METHODS[method].title,
+                    METHODS[method].forbidden or "–",
+                    f"{len(rows)} of {wanted}",
+                    _spread(table.means(method), table, "seeds"),
+                    _spread(table.means(method, "all_accuracy"), table, "seeds"),
+                    *_gain(table, method),
+                    seconds,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _gain(table: Table, method: str) -> tuple[str, str]:
+    """The gain and the number of harmed pairs."""
+    gain = table.gain(method) if method != BASELINE else None
+    if gain is None:
+        return "–", "–"
+    shown = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    whole = len(table.matrix.pairs()) * len(table.matrix.config.seeds)
+    partly = "" if gain.cells == whole else f" ({gain.cells} cells)"
+    return shown + partly, f"{gain.harmed} of {gain.pairs}"
+
+
+def _by_pair(table: Table, methods: Sequence[str]) -> str:
+    pairs = table.matrix.pairs()
+    heads = ["", *(f"{source} → {target}" for source, target in pairs)]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for method in methods:
+        cells = [_spread(table.values(method, pair), table, "") for pair in pairs]
+        lines.append(_line([METHODS[method].title, *cells]))
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], table: Table, unit: str) -> str:
+    """Mean ± standard deviation of fractions, in per cent; how many of the seeds, where some are missing."""
+    seeds = len(table.matrix.config.seeds)
+    if not values:
+        return "–"
+    points = 100 * np.asarray(values)
+    shown = f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points.mean():.1f}"
+    return shown if len(points) == seeds else f"{shown} ({len(points)} of {seeds} {unit}".rstrip() + ")"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def fill(page: str, name: str, content: str) -> str:
+    """A Markdown page with what lies between a table's two marks replaced."""
+    pattern = rf"(<!-- {name} table: [^\n]*-->\n).*?(<!-- end -->)"
+    return re.sub(pattern, lambda match: f"{match[1]}{content}\n{match[2]}", page, flags=re.S)

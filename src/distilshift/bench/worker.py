@@ -1,0 +1,105 @@
+"""Running a job in a process of its own: its peak memory is its own, and its crash stops nothing else.
+
+The job comes as one line on standard input, which then stays open: its end means that the runner is gone, and the work
+stops as after Ctrl-C, at a checkpoint. The process inherits the job's lock: nobody takes the job before it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from distilshift.bench.job import Job
+
+COMMAND = (sys.executable, "-m", "distilshift", "bench", "cell")
+
+
+@contextmanager
+def claimed(job: Job) -> Iterator[IO[str] | None]:
+    """The job's lock, held until this process and its children have closed it; None where another runner holds it."""
+    folder = job.folders.work / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / job.name).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock
+
+
+def log_of(job: Job) -> Path:
+    """What the job's process prints."""
+    return job.folders.work / "logs" / f"{job.name}.log"
+
+
+def work(job: Job, lock: IO[str]) -> str:
+    """Run a claimed job; what went wrong, or nothing.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once the process has saved its work.
+    """
+    log = log_of(job)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | settings,
+            pass_fds=[lock.fileno()],
+            text=True,
+        )
+        _attend(process, job)
+    if process.returncode == 0:
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    reason = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+    return lines[-1] if lines else reason
+
+
+def _attend(process: subprocess.Popen[str], job: Job) -> None:
+    """Hand over the job and wait for its end; a Ctrl-C reaches the process too, and is waited for."""
+    assert process.stdin
+    try:
+        try:
+            process.stdin.write(job.to_json() + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:  # it is dead already: its exit code and its log say why
+            pass
+        process.wait()
+    except KeyboardInterrupt:
+        process.stdin.close()
+        process.wait()
+        raise
+    finally:
+        process.stdin.close()
+
+
+def receive() -> Job:
+    """The job of this process; from now on it stops when its runner is gone."""
+    line = sys.stdin.readline()
+    threading.Thread(target=_stop_with_the_runner, daemon=True).start()
+    return Job.from_json(line)
+
+
+def _stop_with_the_runner() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def carry_out(job: Job) -> None:
+    """Do a job in this process."""
+    from distilshift.bench import cell
+
+    (cell.teach_teacher if job.kind == "teacher" else cell.run_cell)(job)

@@ -1,0 +1,288 @@
+"""The benchmark's runner with a stand-in for the work: what is run, skipped, taken, postponed and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_data import write_domains, write_matrix
+from distilshift.bench import runner, worker
+from distilshift.bench.estimate import in_words, remaining_seconds
+from distilshift.bench.job import Folders, Job, is_done
+from distilshift.bench.matrix import Cell, chosen_cells, make_matrix, read_matrix
+from distilshift.config import AdaptConfig, TeachConfig
+from distilshift.errors import ConfigError
+
+SMALL = {"table": "t", "pairs": [["a", "b"]], "methods": ["plain-kd"], "seeds": [0]}
+
+
+class StandIn:
+    """Takes the place of `work`: writes what a job leaves, at once, or fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.failing = ""
+        self.during: Callable[[Job], None] = lambda job: None
+
+    def __call__(self, job: Job, lock: Any) -> str:
+        self.done.append(f"teacher {job.cell.source}" if job.kind == "teacher" else job.cell.name)
+        self.during(job)
+        if self.failing and self.failing in self.done[-1]:
+            return "Error: it broke"
+        if job.kind == "teacher":
+            job.teacher.mkdir(parents=True)
+            return ""
+        row = {"method": job.cell.method, "test_accuracy": 0.8, "teacher_test_accuracy": 0.7, "seconds": 60}
+        row |= {"cell_seconds": 90, "all_accuracy": 0.8, "test_correct": "1110", "teacher_sha256": "x"}
+        row |= {
+            "config": job.matrix.student_config(job.cell.method, job.cell.seed).portable(),
+            "teacher_config": job.matrix.teacher_config(job.cell.seed).portable(),
+        }
+        job.result.parent.mkdir(parents=True, exist_ok=True)
+        job.result.write_text(json.dumps(row | job.identity()))
+        return ""
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    made = StandIn()
+    monkeypatch.setattr(runner, "work", made)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.02)
+    return made
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_domains(tmp_path / "data")
+    write_matrix(tmp_path / "m.toml")
+    return tmp_path
+
+
+@pytest.fixture
+def bench(run_cli: Any, place: Path) -> Callable[..., Any]:
+    def run(*arguments: str) -> Any:
+        places = ["--data", place / "data", "--results", place / "results", "--work", place / "work"]
+        return run_cli("bench", place / "m.toml", *places, *arguments)
+
+    return run
+
+
+def job_of(place: Path, method: str = "plain-kd", kind: Any = "cell") -> Job:
+    folders = Folders(place / "data", place / "results", place / "work")
+    return Job(kind, read_matrix(place / "m.toml"), Cell("pans", "films", method, 0), folders)
+
+
+def test_cells_that_share_a_teacher_come_together():
+    matrix = make_matrix(SMALL | {"pairs": [["a", "b"], ["c", "a"], ["a", "c"]], "seeds": [4, 5]})
+    names = [cell.name for cell in matrix.cells()]
+    assert names == [f"{pair}-plain-kd-{seed}" for seed in (4, 5) for pair in ("a-b", "a-c", "c-a")]
+
+
+def test_domains_give_every_ordered_pair():
+    matrix = make_matrix({key: value for key, value in SMALL.items() if key != "pairs"} | {"domains": ["a", "b", "c"]})
+    assert len(matrix.pairs()) == 6
+    assert len(set(matrix.pairs())) == 6
+
+
+def test_a_methods_options_win_over_the_matrix_and_the_rest_is_default():
+    matrix = make_matrix(SMALL | {"student": {"spans": 2, "student_layers": 1}, "teacher": {"epochs": 1}})
+    assert matrix.student_config("plain-kd", 7) == AdaptConfig(
+        method="none", spans=0, max_windows=1, student_layers=1, seed=7
+    )
+    assert matrix.student_config("distilshift", 7) == AdaptConfig(spans=2, student_layers=1, seed=7)
+    assert matrix.teacher_config(7) == TeachConfig(epochs=1, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"colour": 1}, "colour is unknown"),
+        ({"student": {"colour": 1}}, "colour is unknown"),
+        ({"teacher": {"epochs": 0}}, "epochs"),
+        ({"student": {"seed": 1}}, "seed is no option of [teacher] or [student]. Fix: name it in seeds"),
+        ({"teacher": {"threads": 1}}, "Fix: pass --threads"),
+        ({"methods": ["plain-kd", "magic"]}, "expected some of teacher, plain-kd"),
+        ({"methods": []}, "methods is empty"),
+        ({"seeds": [1, 1]}, "seeds are named twice"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"pairs": [["a", "a"]]}, "a pair needs two domains"),
+        ({"pairs": []}, "either domains or pairs"),
+        ({"domains": ["a", "b"]}, "either domains or pairs"),
+        ({"table": "../x"}, "cannot be a file's name"),
+        ({"table": ""}, "cannot be a file's name"),
+    ],
+)
+def test_a_matrix_with_a_mistake_says_which(changes: dict[str, Any], text: str):
+    with pytest.raises(ConfigError) as error:
+        make_matrix(SMALL | changes)
+    assert text in str(error.value)
+
+
+def test_filters_choose_methods_and_pairs_and_refuse_what_is_not_there():
+    matrix = make_matrix(SMALL | {"pairs": [["a", "b"], ["b", "a"]], "methods": ["plain-kd", "distilshift"]})
+    assert [cell.name for cell in chosen_cells(matrix, ["a-b", "distilshift"])] == ["a-b-distilshift-0"]
+    assert len(chosen_cells(matrix, ["a-b", "b-a", "plain-kd"])) == 2
+    assert len(chosen_cells(matrix, [])) == 4
+    with pytest.raises(ConfigError, match="filters are unknown"):
+        chosen_cells(matrix, ["a-c"])
+
+
+def test_a_job_survives_its_line(place: Path):
+    job = job_of(place)
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_every_cell_is_run_once_after_its_teacher(bench: Any, stand_in: StandIn):
+    done = bench()
+    assert done.code == 0, done.err
+    pairs = ["pans-films", "pans-games"]
+    assert stand_in.done == ["teacher pans", *(f"{pair}-{m}-0" for pair in pairs for m in ("plain-kd", "distilshift"))]
+    assert "4 cells measured" in done.out
+    assert "3 of 4 done, left: about 2 min; now pans → games, distilshift, seed 0" in done.err
+    assert "0 cells measured" in bench().out
+    assert len(stand_in.done) == 5
+
+
+def test_a_changed_option_or_text_runs_the_cells_that_it_touches_again(bench: Any, stand_in: StandIn, place: Path):
+    bench()
+    matrix = place / "m.toml"
+    matrix.write_text(matrix.read_text() + "spans = 1\n")  # of distilshift alone: plain distillation has none
+    stand_in.done.clear()
+    bench()
+    assert stand_in.done == ["pans-films-distilshift-0", "pans-games-distilshift-0"]
+
+    matrix.write_text(matrix.read_text().replace("epochs = 2\nlearning", "epochs = 3\nlearning"))
+    stand_in.done.clear()
+    bench()
+    assert len(stand_in.done) == 5  # another teacher
+
+    write_domains(place / "other", train=61)
+    (place / "other" / "games.jsonl.gz").replace(place / "data" / "games.jsonl.gz")
+    stand_in.done.clear()
+    bench()
+    assert stand_in.done == ["pans-games-plain-kd-0", "pans-games-distilshift-0"]
+
+
+def test_the_plan_lists_what_would_run_and_runs_nothing(bench: Any, stand_in: StandIn, place: Path):
+    bench("--only", "pans-films")
+    stand_in.done.clear()
+    done = bench("--plan")
+    assert (done.code, stand_in.done) == (0, [])
+    assert done.out.splitlines() == [
+        "pans → games, plain-kd, seed 0",
+        "pans → games, distilshift, seed 0",
+        "2 of 4 cells to run.",
+        "Time: about 3 min, and 0 teachers to teach.",
+    ]
+
+
+def test_a_cell_that_another_runner_holds_is_left_to_it(bench: Any, stand_in: StandIn, place: Path):
+    with worker.claimed(job_of(place)) as lock:
+        assert lock is not None
+        done = bench()
+    assert done.code == 0
+    assert "pans-films-plain-kd-0" not in stand_in.done
+    assert "3 cells measured" in done.out
+    assert "1 cells are another runner's" in done.out
+    bench()
+    assert stand_in.done[-1] == "pans-films-plain-kd-0"
+
+
+def test_a_teacher_that_another_runner_teaches_is_waited_for(bench: Any, stand_in: StandIn, place: Path, monkeypatch):
+    naps = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:  # the other runner has finished
+            job_of(place).teacher.mkdir(parents=True)
+
+    monkeypatch.setattr(runner.time, "sleep", nap)
+    with worker.claimed(job_of(place, kind="teacher")) as lock:
+        assert lock is not None
+        done = bench()
+    assert len(naps) == 2
+    assert "teacher pans" not in stand_in.done
+    assert "4 cells measured" in done.out
+
+
+def test_a_cell_that_fails_stops_no_other(bench: Any, stand_in: StandIn):
+    stand_in.failing = "films-plain-kd"
+    done = bench()
+    assert done.code == 1
+    assert len(stand_in.done) == 5
+    assert "Failed: pans → films, plain-kd, seed 0: Error: it broke (see " in done.err
+    stand_in.failing = ""
+    assert bench().code == 0
+
+
+def test_a_teacher_that_fails_is_tried_once(bench: Any, stand_in: StandIn):
+    stand_in.failing = "teacher"
+    done = bench()
+    assert done.code == 1
+    assert stand_in.done == ["teacher pans"]
+    assert done.err.count("its teacher failed: Error: it broke") == 8  # as it happens, and at the end
+
+
+def test_an_interrupt_ends_the_runner(bench: Any, stand_in: StandIn):
+    def interrupt(job: Job) -> None:
+        if job.kind == "cell":
+            raise KeyboardInterrupt
+
+    stand_in.during = interrupt
+    done = bench()
+    assert done.code == 130
+    assert "continues where it stopped" in done.err
+
+
+def test_a_result_from_before_an_option_existed_is_kept_only_if_asked(stand_in: StandIn, place: Path):
+    job = job_of(place)
+    stand_in(job, None)
+    assert is_done(job)
+    row = json.loads(job.result.read_text())
+    del row["config"]["span_text_weight"]
+    job.result.write_text(json.dumps(row | {"config_sha256": "older"}))
+    keeping = Job(**vars(job) | {"keep_older": True})
+    assert (is_done(job), is_done(keeping)) == (False, True)
+    row["config"]["temperature"] = 3.0
+    job.result.write_text(json.dumps(row | {"config_sha256": "older"}))
+    assert not is_done(keeping)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--only", "magic"], "filters are unknown: expected some of plain-kd, distilshift, pans-films, pans-games"),
+        (["--threads", "-1"], "--threads"),
+        (["--data", "/nowhere"], "/nowhere is no folder"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(bench: Any, arguments: list[str], text: str):
+    done = bench(*arguments)
+    assert done.code == 2
+    assert text in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_domain_without_a_file_is_found_before_any_work(bench: Any, stand_in: StandIn, place: Path):
+    (place / "data" / "games.jsonl.gz").unlink()
+    done = bench()
+    assert done.code == 2
+    assert "games.jsonl.gz does not exist: expected one of films, pans" in done.err
+    assert stand_in.done == []
+
+
+def test_durations_are_said_in_words():
+    assert [in_words(s) for s in (None, 20, 100, 5000)] == [
+        "no cell has been timed yet",
+        "less than a minute",
+        "about 2 min",
+        "about 1 h 23 min",
+    ]
+    cells = [Cell("a", "b", method, 0) for method in ("x", "y", "z")]
+    assert remaining_seconds(cells, {"x": 10.0, "y": 30.0}) == 60.0  # z counts as the median of both
+    assert remaining_seconds(cells, {}) is None

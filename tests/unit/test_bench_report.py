@@ -1,0 +1,137 @@
+"""The tables' numbers, from hand-made result files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distilshift.bench.report import fill, report, section
+from distilshift.bench.table import Gain, interval, read_table
+
+# Ten test texts a target; seeds 0 and 1. Of "shot-kd", b's second seed is missing.
+RIGHT = {
+    ("b", "plain-kd", 0): 6,
+    ("b", "plain-kd", 1): 8,
+    ("c", "plain-kd", 0): 5,
+    ("c", "plain-kd", 1): 5,
+    ("b", "distilshift", 0): 8,
+    ("b", "distilshift", 1): 10,
+    ("c", "distilshift", 0): 4,
+    ("c", "distilshift", 1): 5,
+    ("b", "shot-kd", 0): 6,
+    ("c", "shot-kd", 0): 9,
+    ("c", "shot-kd", 1): 7,
+}
+
+
+def write_cell(folder: Path, target: str, method: str, seed: int, right: int, **changes: Any) -> None:
+    row = {
+        "table": "t",
+        "source": "a",
+        "target": target,
+        "method": method,
+        "seed": seed,
+        "test_accuracy": right / 10,
+        "all_accuracy": (right - 1) / 10,
+        "test_correct": "1" * right + "0" * (10 - right),
+        "seconds": 100 + right,
+        "config": {"seed": seed, "threads": 0, "spans": 3},
+        "teacher_config": {"seed": seed},
+        "teacher_sha256": f"teacher {seed}",
+        "data_sha256": target,
+    }
+    (folder / f"a-{target}-{method}-{seed}.json").write_text(json.dumps(row | changes))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results" / "t"
+    folder.mkdir(parents=True)
+    matrix = {"table": "t", "pairs": [["a", "b"], ["a", "c"]], "seeds": [0, 1]}
+    methods = ["shot-kd", "plain-kd", "distilshift", "kd-source"]
+    (folder / "matrix.json").write_text(json.dumps(matrix | {"methods": methods}))
+    for (target, method, seed), right in RIGHT.items():
+        write_cell(folder, target, method, seed, right)
+    return folder
+
+
+def test_numbers_are_those_of_a_calculation_by_hand(results: Path):
+    table = read_table(results)
+    assert table.missing() == 16 - 11
+    assert table.values("plain-kd", ("a", "b")) == [0.6, 0.8]
+    assert table.means("distilshift") == pytest.approx([0.6, 0.75])
+    assert table.means("shot-kd") == pytest.approx([0.75])  # seed 1 lacks b
+    gain = table.gain("distilshift")
+    assert isinstance(gain, Gain)
+    # b: +0.2, +0.2; c: -0.1, 0.0, on the mean below -0.01
+    assert gain.mean == pytest.approx(0.3 / 4)
+    assert (gain.cells, gain.pairs, gain.harmed) == (4, 2, 1)
+    assert gain.low < gain.mean < gain.high
+    assert table.gain("shot-kd").mean == pytest.approx((0.0 + 0.4 + 0.2) / 3)
+    assert table.gain("kd-source") is None
+
+
+def test_the_interval_is_the_bootstraps_own(results: Path):
+    """Two targets, each text's sum over two cells: the variance of the sum of means is known."""
+    rng = np.random.default_rng(1)
+    values = [rng.choice([-1.0, 0.0, 1.0], 400, p=[0.1, 0.6, 0.3]) / 2 for _ in range(2)]
+    low, high = interval(values)
+    mean = sum(each.mean() for each in values)
+    error = np.sqrt(sum(each.var() / 400 for each in values))
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.1 * error)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.1 * error)
+    assert interval(values) == (low, high)
+    assert interval([np.zeros(5)]) == (0.0, 0.0)
+
+
+def test_a_cell_with_another_teacher_is_not_compared(results: Path):
+    write_cell(results, "b", "distilshift", 0, 8, teacher_sha256="another")
+    gain = read_table(results).gain("distilshift")
+    assert gain.cells == 3
+    assert gain.mean == pytest.approx((0.2 - 0.1 + 0.0) / 3)
+
+
+def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Path):
+    lines = section(read_table(results)).splitlines()
+    assert "2 pairs, 2 seeds. 5 of 16 cells are missing." in lines
+    row = {line.split(" | ")[0].strip("| "): line for line in reversed(lines) if line.startswith("| ")}
+    plain = "| plain distillation | – | 4 of 4 | 60.0 ± 7.1 | 50.0 ± 7.1 | – | – | 106 |"
+    assert row["plain distillation"] == plain
+    assert row["SHOT, then distillation"].startswith(
+        "| SHOT, then distillation | – | 3 of 4 | 75.0 (1 of 2 seeds) | 65.0 (1 of 2 seeds) | +20.0 ["
+    )
+    assert row["SHOT, then distillation"].endswith("] (3 cells) | 0 of 2 | 107 |")
+    assert row["distillation on source texts"].startswith(
+        "| distillation on source texts | source data | 0 of 4 | – | – | – | – | – |"
+    )
+    assert "| SHOT, then distillation | 60.0 (1 of 2) | 80.0 ± 14.1 |" in lines
+    assert "different options" not in "".join(lines)
+
+
+def test_cells_of_one_row_with_different_options_are_named(results: Path):
+    write_cell(results, "b", "distilshift", 0, 8, config={"seed": 0, "spans": 4})
+    assert "Cells of these rows were made with different options: distilshift." in section(read_table(results))
+
+
+def test_a_page_is_filled_between_its_marks(results: Path, run_cli: Any):
+    page = results.parent / "page.md"
+    page.write_text("Before\n<!-- bench table: made -->\nold\n<!-- end -->\nAfter\n")
+    done = run_cli("bench", "report", "--results", results.parent, "--page", page)
+    assert (done.code, done.err) == (0, "")
+    text = page.read_text()
+    assert text.startswith("Before\n<!-- bench table: made -->\n### t\n")
+    assert text.endswith("<!-- end -->\nAfter\n")
+    assert "old" not in text
+    assert fill(text, "bench", report(results.parent)) == text
+    page.write_text("no marks")
+    done = run_cli("bench", "report", "--results", results.parent, "--page", page)
+    assert done.code == 2
+    assert "has no place for the tables" in done.err
+
+
+def test_without_results_the_page_says_so(tmp_path: Path):
+    assert report(tmp_path) == "Not measured yet: `distilshift bench`."
