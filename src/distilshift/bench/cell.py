@@ -17,8 +17,8 @@ from distilshift.bench.timing import stopwatch
 from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.files import write_json
+from distilshift.journal import fingerprint
 from distilshift.pipeline import adapt
-from distilshift.run import fingerprint
 from distilshift.source import teach
 from distilshift.stage import peak_memory_bytes, run_path, versions
 from distilshift.types import Example

@@ -11,7 +11,7 @@ from distilshift.bench.data import domain_sha256
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
 from distilshift.config import StageConfig
 from distilshift.files import write_json
-from distilshift.run import fingerprint
+from distilshift.journal import fingerprint
 
 Kind = Literal["teacher", "cell"]
 # In a table's folder of results: the matrix that it was last run with, which says what is missing.

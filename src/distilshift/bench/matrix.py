@@ -15,7 +15,7 @@ from annotated_types import Ge
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
 from distilshift.errors import ConfigError
-from distilshift.run import fingerprint
+from distilshift.journal import fingerprint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The matrix sets the seed; the number of threads is how a cell is run, not what it is.
