@@ -43,7 +43,7 @@ def wait_for(condition) -> None:
 
 
 def measured(folder: Path) -> dict:
-    (path,) = (folder / "results" / "tiny").iterdir()
+    (path,) = (folder / "results" / "tiny").glob("pans-*.json")
     return json.loads(path.read_text())
 
 

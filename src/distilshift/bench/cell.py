@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distilshift.bench.aad import adapt_adversarially
 from distilshift.bench.data import Domain, domain_sha256, load_domain
 from distilshift.bench.job import Job, read_result
 from distilshift.bench.measure import measure, teacher_accuracy
 from distilshift.bench.provenance import code_revision, hardware
+from distilshift.bench.supervised import fine_tune
 from distilshift.bench.timing import stopwatch
 from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
@@ -20,7 +22,7 @@ from distilshift.files import write_json
 from distilshift.journal import fingerprint
 from distilshift.pipeline import adapt
 from distilshift.source import teach
-from distilshift.stage import peak_memory_bytes, run_path, versions
+from distilshift.stage import peak_memory_bytes, versions
 from distilshift.types import Example
 
 
@@ -46,11 +48,25 @@ def _adapt(inputs: Inputs, texts: list[Example], output: Path) -> Path:
     return output
 
 
+def _fine_tune(inputs: Inputs, examples: list[Example], output: Path) -> Path:
+    return fine_tune(inputs.teacher, examples, len(inputs.target.train), inputs.config, output)
+
+
+def _adapt_adversarially(inputs: Inputs, output: Path) -> Path:
+    texts = inputs.target.train_texts()
+    adapted = output.with_name(f"{output.name}-teacher")
+    adapt_adversarially(inputs.teacher, inputs.source.train_texts(), texts, inputs.config, adapted)
+    return _adapt(replace(inputs, teacher=adapted), texts, output)
+
+
 # By a method's kind: makes a bundle, at the path given or elsewhere, continuing what an earlier start has left there.
 MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
     "teacher": lambda inputs, output: inputs.teacher,
     "adapt": lambda inputs, output: _adapt(inputs, inputs.target.train_texts(), output),
     "adapt-on-source": lambda inputs, output: _adapt(inputs, inputs.source.train_texts(), output),
+    "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.train, output),
+    "labels-of-target": lambda inputs, output: _fine_tune(inputs, inputs.target.train, output),
+    "adversarial": lambda inputs, output: _adapt_adversarially(inputs, output),
 }
 
 
@@ -79,9 +95,8 @@ def run_cell(job: Job) -> None:
     row |= {"teacher_test_accuracy": _teacher_accuracy(job, target), "seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}
     write_json(job.result, row)
-    for folder in (output, run_path(output)):  # a kill after the bundle was placed leaves its run
-        shutil.rmtree(folder, ignore_errors=True)
-    watch.unlink()
+    for path in output.parent.glob(f"{output.name}*"):  # the classifier, and what a kill may have left beside it
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:

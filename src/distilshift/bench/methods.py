@@ -47,5 +47,8 @@ METHODS: dict[str, Method] = {
     "without-adaptation": Method("distilshift without adaptation", options={"method": "none"}),
     "without-windows": Method("distilshift without windows", options={"max_windows": 1}),
     "without-spans": Method("distilshift without spans", options={"spans": 0}),
+    "student-source": Method("student, fine-tuned on source labels", "labels-of-source", {}, "source data"),
     "kd-source": Method("distillation on source texts", "adapt-on-source", PLAIN_DISTILLATION, "source data"),
+    "aad-kd": Method("AAD, then distillation", "adversarial", PLAIN_DISTILLATION, "source data"),
+    "oracle": Method("oracle: student, fine-tuned on target labels", "labels-of-target", {}, "target labels"),
 }

@@ -1,0 +1,132 @@
+"""The rows that are for comparison only, on a tiny teacher: what they read, how long they train, what they keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from distilshift.bench import aad
+from distilshift.bench.aad import CLIP, AdversarialObjective, adapt_adversarially, make_discriminator
+from distilshift.bench.cell import MAKERS
+from distilshift.bench.data import Domain
+from distilshift.bench.measure import measure, right
+from distilshift.bench.methods import METHODS
+from distilshift.bench.supervised import equal_epochs, fine_tune, raw_teacher
+from distilshift.config import AdaptConfig
+from distilshift.encoder import load_classifier
+from distilshift.errors import DataError
+from distilshift.inference import bundle_logits
+from distilshift.parallel import Batch
+from distilshift.types import Example
+from texts import make_texts
+
+CONFIG = AdaptConfig(student_layers=1, distil_epochs=6, distil_learning_rate=3e-3, precision="fp32", max_length=32)
+
+
+def examples(count: int, seed: int) -> list[Example]:
+    return [Example(text, label=label) for text, label in make_texts(count, seed)]
+
+
+def unlabelled(count: int, seed: int) -> list[Example]:
+    return [Example(text) for text, _ in make_texts(count, seed)]
+
+
+def test_every_method_has_a_maker():
+    assert {method.kind for method in METHODS.values()} == MAKERS.keys()
+
+
+@pytest.mark.parametrize(("texts", "epochs"), [(1600, 6), (3200, 3), (800, 12), (100_000, 1)])
+def test_the_number_of_steps_is_that_of_distillation(texts: int, epochs: int):
+    assert equal_epochs(1600, texts, AdaptConfig()) == epochs
+
+
+def test_a_student_learns_from_labels(teacher_bundle: Path, tmp_path: Path):
+    training, test = examples(160, 5), examples(60, 6)
+    # Labels against the teacher's: only a student that reads them agrees with them.
+    swap = {"positive": "negative", "negative": "positive"}
+    swapped = [Example(item.text, label=swap[str(item.label)]) for item in training]
+    config = replace(CONFIG, distil_epochs=30)
+    bundle = fine_tune(teacher_bundle, swapped, 160, config, tmp_path / "student")
+    assert measure(bundle, Domain(training, test), 1)["test_accuracy"] < 0.3
+    assert fine_tune(teacher_bundle, swapped, 160, CONFIG, bundle) == bundle  # it is there: nothing is trained
+
+
+def test_a_measurement_is_the_share_of_right_labels(teacher_bundle: Path):
+    target = Domain(examples(40, 7), examples(20, 8))
+    found = measure(teacher_bundle, target, 1)
+    names = load_classifier(str(teacher_bundle), 32).label_names
+    logits = bundle_logits(teacher_bundle, 32, target.test, 32)
+    expected = [names[row] == item.label for row, item in zip(logits.argmax(axis=1), target.test, strict=True)]
+    assert found["test_correct"] == "".join("1" if hit else "0" for hit in expected)
+    assert found["test_accuracy"] == np.mean(expected)
+    assert found["predicted_share_positive"] == np.mean([names[row] == "positive" for row in logits.argmax(axis=1)])
+    assert found["test_accuracy_int8"] is None
+    with pytest.raises(DataError, match="other labels"):
+        right(logits, [Example("a", label="neutral")], names)
+
+
+def test_a_student_is_measured_as_its_device_runs_it(student_bundle: Path):
+    found = measure(student_bundle, Domain(examples(20, 7), examples(20, 8)), 1)
+    assert found["test_accuracy"] == found["test_correct"].count("1") / 20
+    assert 0 <= found["test_accuracy_int8"] <= 1
+
+
+def objective_of(teacher_bundle: Path) -> AdversarialObjective:
+    teacher, _ = raw_teacher(teacher_bundle, 32)
+    stores = [teacher.tokenise(unlabelled(24, seed)) for seed in (1, 2)]
+    made = AdversarialObjective(teacher, *stores, torch.zeros(24, 2), CONFIG, torch.device("cpu"))
+    made.model = teacher.model
+    return made
+
+
+def steps(objective: AdversarialObjective, numbers: range) -> list[float]:
+    losses = []
+    for number in numbers:
+        objective.before_step(number, 10)
+        objective.model.eval()
+        batch = Batch.share(0, np.arange(8) + 8 * (number % 3), Accelerator())
+        losses.append(float(objective.loss(objective.model, batch).detach()))
+    return losses
+
+
+def test_the_discriminator_learns_within_its_bounds_and_survives_a_checkpoint(teacher_bundle: Path):
+    first = objective_of(teacher_bundle)
+    start = first.state()
+    steps(first, range(2))
+    state = {key: value.clone() for key, value in first.state().items()}
+    weights = {key: value for key, value in state.items() if key.startswith("model.")}
+    assert all(value.abs().max() <= CLIP + 1e-9 for value in weights.values())
+    assert any(not torch.equal(value, start[key]) for key, value in weights.items())
+    expected = steps(first, range(2, 4))
+    second = objective_of(teacher_bundle)
+    second.load_state(state)
+    assert steps(second, range(2, 4)) == expected
+    assert {key: value.tolist() for key, value in second.state().items()} == {
+        key: value.tolist() for key, value in first.state().items()
+    }
+
+
+def test_the_discriminator_is_the_seeds_and_leaves_the_callers_randomness_alone():
+    before = torch.get_rng_state()
+    first, again, other = (make_discriminator(4, seed)[0].weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_adversary_moves_the_encoder_and_leaves_the_head(teacher_bundle: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(aad, "LEARNING_RATE", 1e-3)
+    source, target = unlabelled(64, 1), unlabelled(64, 9)
+    bundle = adapt_adversarially(teacher_bundle, source, target, CONFIG, tmp_path / "adapted")
+    before, after = (load_classifier(str(path), 32).model.state_dict() for path in (teacher_bundle, bundle))
+    torch.testing.assert_close(after["classifier.weight"], before["classifier.weight"])
+    moved = [key for key in before if not torch.equal(before[key], after[key])]
+    assert any("encoder" in key for key in moved)
+    # Distillation on the source texts keeps what it says of them.
+    said = [bundle_logits(path, 32, source, 32).argmax(axis=1) for path in (teacher_bundle, bundle)]
+    assert np.mean(said[0] == said[1]) > 0.9
