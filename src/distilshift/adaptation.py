@@ -91,7 +91,12 @@ class ShotObjective(Objective):
 
 
 def adapt_teacher(
-    teacher: Classifier, texts: Corpus, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+    teacher: Classifier,
+    texts: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    prior: NDArray[np.float64],
 ) -> None:
     """Adapt the teacher in place; its last linear map, the source's hypothesis, stays as it was.
 
@@ -101,17 +106,17 @@ def adapt_teacher(
         config: method none leaves the teacher alone.
         accelerator: where it runs.
         run: keeps the adapted weights.
+        prior: (classes,), the class shares to expect, which the diversity term leads to.
     """
     if config.method == "none":
         return
     count = view_count(config.adapt_epochs, config.spans)
     with progress.stage("tokenising", len(texts) * count) as advance:
         views = view_tokens(teacher, "teacher", texts, count, config, run, advance)
-    classes = len(teacher.label_names)
-    prior = torch.full((classes,), 1.0 / classes, device=accelerator.device)
+    expected = torch.tensor(prior, dtype=torch.float32, device=accelerator.device)
     final_linear(teacher.model).requires_grad_(False)
     loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
     with used_rows_only(teacher.model, views) as compact:
-        objective = ShotObjective(teacher, compact, prior, config, accelerator, run)
+        objective = ShotObjective(teacher, compact, expected, config, accelerator, run)
         train_once(teacher.model, objective, loop, accelerator, run)
     teacher.model.requires_grad_(True)

@@ -119,6 +119,13 @@ class AdaptConfig(InputConfig, TrainingConfig):
     adapt_learning_rate: Annotated[float, Gt(0)] = option(2e-5, "Peak learning rate of the teacher's adaptation.")
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
+    target_prior: str = option(
+        "auto",
+        "Class shares to expect: uniform, shares as 'negative=0.3,positive=0.7', or auto: estimated where that is safe.",
+    )
+    gate: bool = option(
+        True, "Use the adapted teacher only if no sign of harm is found; else the student learns from the unadapted one."
+    )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of method shot's pseudo-labels.")
 
     student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")

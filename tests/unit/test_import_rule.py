@@ -18,12 +18,13 @@ LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
-    [{"predict"}, {"select", "priors"}],
+    [{"predict"}, {"select", "priors", "target_prior", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}],
     [{"first_token"}],
     [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
+    [{"judging"}],
     [{"source"}, {"adaptation"}, {"distil"}, {"export"}, {"quantise"}, {"evaluation"}],
     [{"pipeline"}],
     [{"demo"}],
@@ -47,7 +48,7 @@ LIGHT = {
         "predict",
         "evaluation",
     ),
-    *("select", "priors", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
+    *("select", "priors", "target_prior", "gate", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
 }
 
 Sources = Mapping[str, str]
