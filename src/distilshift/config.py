@@ -121,10 +121,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
         "auto",
-        "Class shares to expect: uniform, shares as 'negative=0.3,positive=0.7', or auto: estimated where that is safe.",
+        "Class shares to expect: uniform, 'negative=0.3,positive=0.7', or auto: estimated where safe.",
     )
     gate: bool = option(
-        True, "Use the adapted teacher only if no sign of harm is found; else the student learns from the unadapted one."
+        True,
+        "Use the adapted teacher only if no sign of harm is found; else the student learns from the unadapted one.",
     )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of method shot's pseudo-labels.")
 

@@ -117,6 +117,37 @@ def accuracy_estimate(probabilities: Floats, statistics: Statistics | None, seed
     return atc_accuracy_bootstrap(scores, statistics.atc_threshold, thresholds, np.random.default_rng(seed))
 
 
+def student_estimate(
+    student: Floats, unadapted: Floats, statistics: Statistics | None, seed: int = 0
+) -> AccuracyEstimate | None:
+    """The student's accuracy, guessed without labels; None where the bundle has no threshold.
+
+    ATC's estimate of the student, with its teacher's threshold, is too high: training on these very texts made it
+    surer. So it is kept within what is logically possible, given that of the unadapted teacher, for which the threshold
+    was made: two classifiers that label a share of the texts differently differ in accuracy by no more than it.
+
+    Args:
+        student: (texts, classes), calibrated probabilities.
+        unadapted: (texts, classes), those of the unadapted teacher for the same texts, cut as its validation texts.
+        statistics: of the teacher's bundle.
+        seed: of the bootstrap.
+    """
+    own, anchor = accuracy_estimate(student, statistics, seed), accuracy_estimate(unadapted, statistics, seed)
+    if own is None or anchor is None:
+        return None
+    apart = 1 - agreement(student, unadapted)
+
+    def possible(value: float, base: float) -> float:
+        return min(1.0, max(0.0, min(base + apart, max(base - apart, value))))
+
+    return AccuracyEstimate(
+        possible(own.accuracy, anchor.accuracy),
+        possible(own.low, anchor.low),
+        possible(own.high, anchor.high),
+        own.level,
+    )
+
+
 def scores_of(probabilities: Floats, prior: TargetPrior, statistics: Statistics | None) -> Scores:
     """The scores of one teacher; arguments as of `decide`."""
     values = checked_probabilities(probabilities)
@@ -127,7 +158,7 @@ def scores_of(probabilities: Floats, prior: TargetPrior, statistics: Statistics 
         density=neighbourhood_density(values[:DENSITY_TEXTS]) if texts > 1 else 0.0,
         drift=prior_drift(values, prior.array()),
         shares=tuple((np.bincount(values.argmax(axis=1), minlength=classes) / texts).tolist()),
-        estimated_accuracy=found and found.accuracy,
+        estimated_accuracy=found.accuracy if found else None,
         estimated_accuracy_interval=(found.low, found.high) if found else None,
     )
 
@@ -136,8 +167,8 @@ def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: S
     """The adapted teacher, unless a sign of harm is found.
 
     Args:
-        unadapted, adapted: (texts, classes), calibrated probabilities of the same texts, in no order that means
-            anything.
+        unadapted: (texts, classes), calibrated probabilities, the texts in an order that means nothing.
+        adapted: (texts, classes), those of the adapted teacher for the same texts.
         prior: the class shares that are expected.
         statistics: of the teacher's bundle; without them, accuracy is not estimated.
 

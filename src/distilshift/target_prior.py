@@ -21,7 +21,7 @@ from distilshift.select import confidences
 
 # Mean confidence on the target may be this far from that on the validation texts, before it is another domain in which
 # who is taken for whom is not known. A shift of class shares alone hardly moves it.
-MAX_CONFIDENCE_CHANGE = 0.05
+MAX_CONFIDENCE_CHANGE = 0.04
 # EM (from probabilities) and BBSE (from counts) fail differently: further apart than this, one of them is wrong.
 MAX_DISAGREEMENT = 0.15
 # No fewer texts than this, on the target and in the validation set, say anything of shares.

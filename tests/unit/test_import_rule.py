@@ -48,7 +48,20 @@ LIGHT = {
         "predict",
         "evaluation",
     ),
-    *("select", "priors", "target_prior", "gate", "packages", "packages_fetch", "packages_onnx", "demo_data", "card", "cli", "__main__", ""),
+    *(
+        "select",
+        "priors",
+        "target_prior",
+        "gate",
+        "packages",
+        "packages_fetch",
+        "packages_onnx",
+        "demo_data",
+        "card",
+        "cli",
+        "__main__",
+        "",
+    ),
 }
 
 Sources = Mapping[str, str]

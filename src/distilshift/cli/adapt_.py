@@ -6,6 +6,7 @@ from typing import Any
 
 import rich_click as click
 
+from distilshift.card import estimate_sentence, verdict_sentence
 from distilshift.cli.launch import launched, num_processes_option, rank
 from distilshift.cli.options import chosen, config_options
 from distilshift.config import AdaptConfig, resolve
@@ -45,8 +46,10 @@ def command(
     if not rank():
         click.echo(
             f"Student in {result.bundle}: {facts['size_bytes'] / 1e6:.1f} MB on the device ({facts['default']}), "
-            f"labels {facts['teacher_agreement']:.1%} of the texts as its adapted teacher."
+            f"labels {facts['teacher_agreement']:.1%} of the texts as its teacher."
         )
+        click.echo(verdict_sentence(facts))
+        click.echo(estimate_sentence(facts))
         click.echo(
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "
             f"peak memory {result.peak_memory_bytes / 2**30:.1f} GiB."
