@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from distilshift import progress
 from distilshift.config import AdaptConfig, Method
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, final_linear
 from distilshift.loop import LoopConfig, loop_config, train_once
-from distilshift.methods.base import Material, UnlabelledObjective, uniform_prior
+from distilshift.methods.base import Material, UnlabelledObjective
 from distilshift.methods.neighbours import AadObjective, NrcObjective
 from distilshift.methods.shot import ShotObjective
 from distilshift.methods.tent import EPOCHS as TENT_EPOCHS
@@ -30,7 +33,12 @@ OBJECTIVES: dict[Method, type[UnlabelledObjective]] = {
 
 
 def adapt_teacher(
-    teacher: Classifier, texts: Corpus, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+    teacher: Classifier,
+    texts: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    prior: NDArray[np.float64],
 ) -> None:
     """Adapt the teacher in place; its last linear map, the source's hypothesis, stays as it was.
 
@@ -40,6 +48,7 @@ def adapt_teacher(
         config: method none leaves the teacher alone, and so does dine, which adapts the student.
         accelerator: where it runs.
         run: keeps the adapted weights.
+        prior: (classes,), the class shares to expect, which the diversity term leads to.
     """
     if config.method not in OBJECTIVES:
         return
@@ -47,10 +56,10 @@ def adapt_teacher(
     count = view_count(loop.epochs, config.spans)
     with progress.stage("tokenising", len(texts) * count) as advance:
         views = view_tokens(teacher, "teacher", texts, count, config, run, advance)
-    prior = uniform_prior(len(teacher.label_names), accelerator)
+    expected = torch.tensor(prior, dtype=torch.float32, device=accelerator.device)
     _freeze(teacher, config.method)
     with used_rows_only(teacher.model, views) as compact:
-        material = Material(teacher, compact, prior, config, accelerator, run)
+        material = Material(teacher, compact, expected, config, accelerator, run)
         train_once(teacher.model, OBJECTIVES[config.method](material), loop, accelerator, run)
     teacher.model.requires_grad_(True)
 

@@ -31,12 +31,19 @@ class Statistics:
         validation_confusion: counts[i][j] of class i predicted as class j.
         validation_accuracy: 0 to 1.
         temperature: what the last layer was divided by, so that its probabilities are calibrated.
+        validation_confidence: mean of the largest calibrated probability, 0 to 1. This and what follows is None in
+            a bundle that was made before these were counted.
+        atc_threshold: `select.atc_threshold` of the calibrated predictions' negative entropies, in nats.
+        atc_thresholds: quantiles of that threshold over bootstrap samples, ascending: its sampling error.
     """
 
     class_prior: list[float]
     validation_confusion: list[list[int]]
     validation_accuracy: float
     temperature: float
+    validation_confidence: float | None = None
+    atc_threshold: float | None = None
+    atc_thresholds: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,14 +146,19 @@ def _read_json(bundle: Path) -> dict[str, Any]:
     return content
 
 
+def _known(kind: type[Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Without the entries that a later version added: those are optional, or the schema version had changed."""
+    names = {entry.name for entry in fields(kind)}
+    return {key: value for key, value in content.items() if key in names}
+
+
 def _from_json(bundle: Path, content: dict[str, Any]) -> Manifest:
-    known = {entry.name for entry in fields(Manifest)}
     try:
-        values = {key: value for key, value in content.items() if key in known}
+        values = _known(Manifest, content)
         if values.get("statistics"):
-            values["statistics"] = Statistics(**values["statistics"])
+            values["statistics"] = Statistics(**_known(Statistics, values["statistics"]))
         return Manifest(**values)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise _damaged(bundle / MANIFEST, str(error)) from None
 
 

@@ -126,6 +126,14 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
+    target_prior: str = option(
+        "auto",
+        "Class shares to expect: uniform, 'negative=0.3,positive=0.7', or auto: estimated where safe.",
+    )
+    gate: bool = option(
+        True,
+        "Use the adapted teacher only if no sign of harm is found; else the student learns from the unadapted one.",
+    )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
     neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")
     dispersion_decay: Annotated[float, Ge(0)] = option(

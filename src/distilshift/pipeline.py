@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from distilshift import progress
-from distilshift.adaptation import adapt_teacher
+from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig, resolve
@@ -27,8 +27,10 @@ from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
+from distilshift.gate import student_estimate
 from distilshift.inference import forward_all
 from distilshift.journal import fingerprint
+from distilshift.judging import NOT_ADAPTED, Judge, Judgement
 from distilshift.metrics import agreement, softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
@@ -38,8 +40,9 @@ from distilshift.run import RunDirectory, open_run
 from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded, versions
 from distilshift.student import build_student
+from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
-from distilshift.views import LabelledView, label_views
+from distilshift.views import LabelledView, Reading, label_views, read_texts
 
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
@@ -48,6 +51,25 @@ CANDIDATES_A_TEXT = 4
 # Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
 PARITY_TEXTS = 32
 PARITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class _Distilled:
+    """A trained student, on the calibrated scale, and what it came of.
+
+    Attributes:
+        student: not exported yet.
+        whole: the whole texts with the labels that it learnt.
+        corpus: these texts.
+        unadapted: what the teacher, as it came, says of them.
+        judgement: which teacher the labels are of, and why.
+    """
+
+    student: Classifier
+    whole: LabelledView
+    corpus: Corpus
+    unadapted: Reading
+    judgement: Judgement
 
 
 def adapt(
@@ -83,14 +105,15 @@ def adapt(
     require_room(folder, overwrite)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
+    given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         if not placed(folder, overwrite, run, _last_training(settings)):
-            student, views, used = _distilled(source, manifest, corpus, settings, accelerator, run)
+            made = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
-                _write(folder, student, views[0], used, manifest, settings, overwrite)
+                _write(folder, made, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 
@@ -124,22 +147,58 @@ def _distilled(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> tuple[Classifier, list[LabelledView], Corpus]:
-    """The trained student, on the calibrated scale, what the adapted teacher said of the texts, and these texts."""
-    teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
-    temperature = manifest.statistics.temperature if manifest.statistics else 1.0
-    # Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
-    scale_logits(teacher.model, temperature)
+) -> _Distilled:
+    teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
     require_comparable(teacher, _untrained_student(teacher, config), config)
-    teacher.model.to(accelerator.device)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
-    adapt_teacher(teacher, corpus, config, accelerator, run)
+    role = "unadapted" if config.method in OBJECTIVES else "teacher"
+    unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
+    judgement = NOT_ADAPTED
+    if config.method in OBJECTIVES:
+        judgement = _adapted(teacher, unadapted, manifest, corpus, config, accelerator, run)
+        if judgement.adaptation == "refused":
+            teacher = _teacher(source, manifest, config, accelerator)
+        else:
+            role = "teacher"
     student = _untrained_student(teacher, config)
-    views = label_views(teacher, student, corpus, config, accelerator, run)
+    views = label_views(teacher, student, corpus, config, accelerator, run, role)
     _learn(teacher, student, views, config, accelerator, run)
-    scale_logits(student.model, 1.0 / temperature)
-    return student, views, corpus
+    scale_logits(student.model, 1.0 / _temperature(manifest))
+    return _Distilled(student, views[0], corpus, unadapted, judgement)
+
+
+def _temperature(manifest: Manifest) -> float:
+    return manifest.statistics.temperature if manifest.statistics else 1.0
+
+
+def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
+    """The teacher as it came.
+
+    Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
+    """
+    teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
+    scale_logits(teacher.model, _temperature(manifest))
+    teacher.model.to(accelerator.device)
+    return teacher
+
+
+def _adapted(
+    teacher: Classifier,
+    unadapted: Reading,
+    manifest: Manifest,
+    corpus: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> Judgement:
+    """Adapt the teacher in place, and say whether it may be used."""
+    judge = Judge(unadapted, manifest.statistics, config.seed, run)
+    prior = judge.prior(given_prior(config.target_prior, manifest.label_names))
+    adapt_teacher(teacher, corpus, config, accelerator, run, prior.array())
+    if not config.gate:
+        return Judgement("accepted", "The gate is off: the adapted teacher is used unseen.", prior)
+    return judge.judge(read_texts(teacher, corpus, config, accelerator, run), prior)
 
 
 def _learn(
@@ -177,16 +236,9 @@ def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
         return build_student(teacher, config.student, config.student_layers)
 
 
-def _write(
-    folder: Path,
-    student: Classifier,
-    whole: LabelledView,
-    corpus: Corpus,
-    teacher: Manifest,
-    config: AdaptConfig,
-    overwrite: bool,
-) -> None:
+def _write(folder: Path, made: _Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
     """Export, measure, and write the bundle."""
+    student = made.student
     manifest = Manifest(
         kind="student",
         label_names=teacher.label_names,
@@ -202,7 +254,7 @@ def _write(
         export_onnx(student, new / ONNX_FILES["fp32"])
         quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
         student.save(new)
-        summary = _measure(new, student, whole, corpus, config)
+        summary = _measure(new, made, teacher, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
@@ -213,10 +265,9 @@ def device_bytes(bundle: Path, choice: OnnxName) -> int:
     return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
 
 
-def _measure(
-    folder: Path, student: Classifier, whole: LabelledView, corpus: Corpus, config: AdaptConfig
-) -> dict[str, Any]:
+def _measure(folder: Path, made: _Distilled, teacher: Manifest, config: AdaptConfig) -> dict[str, Any]:
     """What can be said without labels, from a sample of the target texts."""
+    student, corpus = made.student, made.corpus
     sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
     texts = corpus.at(sample)
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
@@ -231,11 +282,24 @@ def _measure(
     return {
         "default": "int8" if parity.accepted else "fp32",
         "method": config.method,
+        **made.judgement.summary(student.label_names),
+        **_estimate(fp32, made.unadapted.beginnings[sample] / _temperature(teacher), teacher, config),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
-        "teacher_agreement": agreement(fp32, whole.targets(sample).numpy()),
+        "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "int8": parity.to_dict(),
+    }
+
+
+def _estimate(
+    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest, config: AdaptConfig
+) -> dict[str, Any]:
+    """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
+    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics, config.seed)
+    return {
+        "estimated_accuracy": found.accuracy if found else None,
+        "estimated_accuracy_interval": [found.low, found.high] if found else None,
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
-from distilshift.calibration import fit_temperature
+from distilshift.calibration import source_statistics
 from distilshift.config import ImportConfig, TeachConfig, resolve
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import require_usable
@@ -26,7 +26,6 @@ from distilshift.errors import DataError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
 from distilshift.loop import Objective, loop_config, train_once
-from distilshift.metrics import accuracy, confusion_matrix
 from distilshift.parallel import Batch, crew_of
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
@@ -137,7 +136,7 @@ def _teach(
     with seeded(config.seed):
         classifier = load_classifier(config.base_model, config.max_length, names)
     logits = _fit(classifier, training, validation, config, accelerator, run)
-    statistics = _calibrate(classifier, logits, training, validation)
+    statistics = _calibrate(classifier, logits, training, validation, config.seed)
     if run.crew.leads:
         _write(folder, classifier, _manifest(classifier, config, statistics), overwrite)
 
@@ -196,15 +195,17 @@ def _fit(
 
 
 def _calibrate(
-    classifier: Classifier, logits: NDArray[np.float32], training: Sequence[Example], validation: Sequence[Example]
+    classifier: Classifier,
+    logits: NDArray[np.float32],
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    seed: int,
 ) -> Statistics:
-    """Fold the temperature into the model, and aggregate what may travel."""
-    labels, classes = _label_ids(classifier, validation), len(classifier.label_names)
-    temperature = fit_temperature(logits, labels)
-    scale_logits(classifier.model, 1.0 / temperature)
-    confusion = confusion_matrix(labels, logits.argmax(axis=1), classes)
-    shares = np.bincount(_label_ids(classifier, training), minlength=classes) / len(training)
-    return Statistics(shares.tolist(), confusion.tolist(), accuracy(confusion), temperature)
+    """Aggregate what may travel, and fold the temperature into the model."""
+    shares = np.bincount(_label_ids(classifier, training), minlength=len(classifier.label_names)) / len(training)
+    statistics = source_statistics(logits, _label_ids(classifier, validation), shares, seed)
+    scale_logits(classifier.model, 1.0 / statistics.temperature)
+    return statistics
 
 
 def _manifest(classifier: Classifier, config: TeachConfig, statistics: Statistics) -> Manifest:

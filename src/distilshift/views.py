@@ -85,6 +85,39 @@ def _version(texts: Corpus, config: AdaptConfig, view: int) -> Iterable[Example]
     return random_spans(texts, shortest=shortest, longest=longest, seed=config.seed, view=view - 1)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a teacher says of the target texts, calibrated or not as its logits are.
+
+    Attributes:
+        beginnings: (texts, classes) float32 logits, of the tokens that it sees at once.
+        whole: (texts, classes) float32 logits, of all of each text, read window by window.
+    """
+
+    beginnings: Rows
+    whole: Rows
+
+
+def read_texts(
+    teacher: Classifier,
+    texts: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    role: str = "teacher",
+) -> Reading:
+    """What a teacher says of the whole texts; `role` tells its outputs from those of the run's other teachers.
+
+    The tokens are the same for all of them: they share a tokenizer.
+    """
+    with progress.stage("tokenising", len(texts)) as advance:
+        (store,) = view_tokens(teacher, "teacher", texts, 1, config, run, advance)
+    teacher.model.to(accelerator.device)
+    with progress.stage(f"{role} reads texts", len(texts)) as advance:
+        beginnings = outputs(teacher, store, run, f"{role}-view-0", accelerator, advance)
+    return Reading(beginnings, _read_whole(teacher, texts, beginnings, config, accelerator, run, role))
+
+
 def label_views(
     teacher: Classifier,
     student: Classifier,
@@ -92,8 +125,12 @@ def label_views(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
+    role: str = "teacher",
 ) -> list[LabelledView]:
-    """The whole texts and as many span views as the epochs will use, each labelled by the teacher once."""
+    """The whole texts and as many span views as the epochs will use, each labelled by the teacher once.
+
+    `role` is that of `read_texts`.
+    """
     count = view_count(config.distil_epochs, config.spans)
     own_tokens = student.tokenizer is not teacher.tokenizer
     with progress.stage("tokenising", len(texts) * count * (1 + own_tokens)) as advance:
@@ -102,10 +139,10 @@ def label_views(
     teacher.model.to(accelerator.device)
     with progress.stage("teacher labels texts", len(texts) * count) as advance:
         logits = [
-            outputs(teacher, store, run, f"teacher-view-{view}", accelerator, advance)
+            outputs(teacher, store, run, f"{role}-view-{view}", accelerator, advance)
             for view, store in enumerate(stores)
         ]
-    whole = _read_whole(teacher, texts, logits[0], config, accelerator, run)
+    whole = _read_whole(teacher, texts, logits[0], config, accelerator, run, role)
     weights = [1.0] + [config.span_text_weight] * (count - 1)
     return [LabelledView(*parts) for parts in zip(seen, logits, [whole] * count, weights, strict=True)]
 
@@ -117,6 +154,7 @@ def _read_whole(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
+    role: str,
 ) -> Rows:
     """What the teacher says of each whole text: the mean over the windows that it needs to read all of it."""
     limits = (teacher.max_length, config.max_windows)
@@ -128,12 +166,12 @@ def _read_whole(
     windows = int(counts[counts > 1].sum())
     if not windows:
         return beginnings
-    with progress.stage("teacher reads long texts", 2 * windows) as advance:
+    with progress.stage(f"{role} reads long texts", 2 * windows) as advance:
         store = token_store(teacher, long_windows(texts, *limits), windows, run, "teacher-windows", advance)
-        rows = outputs(teacher, store, run, "teacher-windows", accelerator, advance)
+        rows = outputs(teacher, store, run, f"{role}-windows", accelerator, advance)
 
     def average() -> Arrays:
         own, parts = (softmax(each[np.arange(len(each))]) for each in (beginnings, rows))
         return {"logits": np.log(mean_over_windows(own, parts, counts)).astype(np.float32)}
 
-    return Rows([run.arrays("teacher-texts", average, lead_only=True)["logits"]])
+    return Rows([run.arrays(f"{role}-texts", average, lead_only=True)["logits"]])

@@ -91,6 +91,18 @@ def test_any_manifest_survives_the_round_trip(tmp_path_factory: Any, names: list
     assert read_manifest(folder) == manifest
 
 
+def test_statistics_of_another_age_are_read(tmp_path: Path):
+    """Of an older bundle, which lacks some, and of a younger one, which has more."""
+    write_manifest(tmp_path, TEACHER)
+    content = json.loads((tmp_path / MANIFEST).read_text())
+    for name in ("validation_confidence", "atc_threshold", "atc_thresholds"):
+        assert content["statistics"].pop(name, "absent") is None
+    content["statistics"]["skewness"] = 0.5
+    del content["sha256"]
+    (tmp_path / MANIFEST).write_text(json.dumps(content | {"sha256": _digest(content)}))
+    assert read_manifest(tmp_path) == TEACHER
+
+
 def rewrite(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     content = json.loads((bundle / MANIFEST).read_text())
     change(content)

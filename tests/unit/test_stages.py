@@ -36,6 +36,8 @@ from encoders import make_checkpoint, make_encoder
 
 CONFIG = AdaptConfig(precision="fp32", adapt_epochs=4, adapt_batch_size=32, adapt_learning_rate=1e-3, span_min_words=2)
 
+UNIFORM = np.array([0.5, 0.5])
+
 
 @pytest.fixture
 def teacher(teacher_bundle: Path, settled_heap: None) -> Classifier:
@@ -87,7 +89,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
     scale_logits(teacher.model, 0.3)  # as of another domain: it is not sure
     before, weights = information_maximisation(logits_of(teacher, examples), uniform), weights_of(teacher)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
-    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run, UNIFORM)
     moved = changed(weights, teacher)
     assert {"classifier.weight", "classifier.bias"}.isdisjoint(moved)
     assert any("layer.0" in name for name in moved)
@@ -100,7 +102,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
 def test_method_none_leaves_the_teacher_alone(teacher: Classifier, examples: list[Example], run: RunDirectory):
     weights = weights_of(teacher)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": "none"})
-    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run, UNIFORM)
     assert changed(weights, teacher) == set()
     assert run.is_empty()
 
@@ -119,7 +121,7 @@ def test_pseudo_labels_are_refreshed_now_and_then(
     monkeypatch.setattr(shot, "centroid_pseudo_labels", count)
     monkeypatch.setattr(shot, "REFRESHES", 4)
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
-    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run)
+    adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run, UNIFORM)
     assert calls == [(120, 32)] * refreshes
 
 

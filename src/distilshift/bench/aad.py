@@ -30,11 +30,12 @@ from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier, final_linear, scale_logits
 from distilshift.inference import forward_all
+from distilshift.journal import fingerprint
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch, crew_of
 from distilshift.precision import make_accelerator
-from distilshift.run import RunDirectory, fingerprint, open_run
+from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded
 from distilshift.types import Example
 from distilshift.vocabulary import used_rows_only

@@ -16,10 +16,11 @@ from accelerate import Accelerator
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier, scale_logits
+from distilshift.journal import fingerprint
 from distilshift.loop import loop_config, train_once
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
-from distilshift.run import RunDirectory, fingerprint, open_run
+from distilshift.run import RunDirectory, open_run
 from distilshift.source import SupervisedObjective
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
 from distilshift.student import build_student

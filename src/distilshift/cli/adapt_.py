@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
+from distilshift.card import estimate_sentence, verdict_sentence
 from distilshift.cli.launch import launched, rank
 from distilshift.cli.options import StageCall, stage_options
 from distilshift.config import AdaptConfig
@@ -28,8 +29,10 @@ def command(teacher: str, texts: str, call: StageCall[AdaptConfig]) -> None:
     if not rank():
         click.echo(
             f"Student in {result.bundle}: {facts['size_bytes'] / 1e6:.1f} MB on the device ({facts['default']}), "
-            f"labels {facts['teacher_agreement']:.1%} of the texts as its adapted teacher."
+            f"labels {facts['teacher_agreement']:.1%} of the texts as its teacher."
         )
+        click.echo(verdict_sentence(facts))
+        click.echo(estimate_sentence(facts))
         click.echo(
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "
             f"peak memory {result.peak_memory_bytes / 2**30:.1f} GiB."

@@ -1,0 +1,231 @@
+"""Do no harm: whether the adapted teacher's labels replace those of the unadapted one, decided without labels.
+
+With numpy alone. Adaptation makes any teacher surer, on noise too, so its own confidence is no evidence for it. The
+gate therefore looks for signs of harm, each with a bound, and one is enough to refuse: what a refusal costs is
+the gain of an adaptation, and plain distillation from the unadapted teacher is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.bundle import Statistics
+from distilshift.errors import EstimateError
+from distilshift.metrics import Floats, agreement
+from distilshift.select import (
+    AccuracyEstimate,
+    atc_accuracy_bootstrap,
+    checked_probabilities,
+    information_score,
+    negative_entropies,
+    neighbourhood_density,
+    prior_drift,
+)
+from distilshift.target_prior import TargetPrior
+
+Chosen = Literal["adapted", "unadapted"]
+
+# Predictions that differ by less than this in every log-probability come of the same text, as a rule.
+RESOLUTION = 0.01
+# Fewer different predictions than this: too few texts, or copies of a few.
+MIN_DISTINCT = 50
+# The unadapted teacher's information about its class, as a share of the most possible (log classes). A binary teacher
+# that is right and sure of itself in 63 % of cases has this much; below, adaptation would amplify noise.
+MIN_INFORMATION = 0.05
+# The estimated accuracy of the unadapted teacher must be this far above chance.
+MIN_ABOVE_CHANCE = 0.05
+# A teacher that gives this share of the texts one class sees a target of one class; dividing it would invent another.
+MAX_ONE_CLASS = 0.9
+# A class with at least half of an even share, before and by expectation, must keep this part of its texts.
+FAIR_SHARE, MIN_KEPT = 0.5, 0.2
+# Total variation of class shares, relative to that between uniform shares and one class (1 - 1/classes): from the
+# expected ones, and, unless the user gave these, from the unadapted teacher's. For two classes: 0.30 and 0.25.
+MAX_DRIFT, MAX_MOVE = 0.6, 0.5
+# Share of texts that keep their label. The largest honest gain seen, 16 points, needs no less than 0.84.
+MIN_AGREEMENT = 0.65
+# More texts than this tell the density no more, and its cost grows with their square.
+DENSITY_TEXTS = 4_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of one teacher's predictions without labels.
+
+    Attributes:
+        information: mutual information of text and predicted class, in nats; more is better.
+        density: neighbourhood density (SND), in nats, of `DENSITY_TEXTS` texts at the most; reported and not used:
+            it is highest for a teacher that has collapsed.
+        drift: total variation distance of the mean prediction from the expected class shares, 0 to 1.
+        shares: share of the texts that each class is predicted for.
+        estimated_accuracy: by ATC, with the source's threshold, or None without one; too high for an adapted teacher.
+        estimated_accuracy_interval: its 95 % bounds, for sampling error alone.
+    """
+
+    information: float
+    density: float
+    drift: float
+    shares: tuple[float, ...]
+    estimated_accuracy: float | None = None
+    estimated_accuracy_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """Which teacher labels the target.
+
+    Attributes:
+        chosen: "adapted" or "unadapted".
+        reason: in a sentence.
+        agreement: share of texts that both give the same label.
+        unadapted, adapted: the scores of both.
+    """
+
+    chosen: Chosen
+    reason: str
+    agreement: float
+    unadapted: Scores
+    adapted: Scores
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> GateDecision:
+        """What `dataclasses.asdict` and JSON made of one."""
+        return cls(**values | {side: _scores_from_json(values[side]) for side in ("unadapted", "adapted")})
+
+
+def _scores_from_json(values: dict[str, Any]) -> Scores:
+    interval = values["estimated_accuracy_interval"]
+    made = {"shares": tuple(values["shares"]), "estimated_accuracy_interval": interval and tuple(interval)}
+    return Scores(**values | made)
+
+
+def accuracy_estimate(probabilities: Floats, statistics: Statistics | None, seed: int = 0) -> AccuracyEstimate | None:
+    """ATC's estimate with the source's threshold; None where the bundle has none.
+
+    Args:
+        probabilities: (texts, classes), calibrated as the source's.
+        statistics: of the teacher's bundle.
+        seed: of the bootstrap.
+    """
+    if statistics is None or statistics.atc_threshold is None or not statistics.atc_thresholds:
+        return None
+    scores, thresholds = negative_entropies(probabilities), np.array(statistics.atc_thresholds)
+    return atc_accuracy_bootstrap(scores, statistics.atc_threshold, thresholds, np.random.default_rng(seed))
+
+
+def student_estimate(
+    student: Floats, unadapted: Floats, statistics: Statistics | None, seed: int = 0
+) -> AccuracyEstimate | None:
+    """The student's accuracy, guessed without labels; None where the bundle has no threshold.
+
+    ATC's estimate of the student, with its teacher's threshold, is too high: training on these very texts made it
+    surer. So it is kept within what is logically possible, given that of the unadapted teacher, for which the threshold
+    was made: two classifiers that label a share of the texts differently differ in accuracy by no more than it.
+
+    Args:
+        student: (texts, classes), calibrated probabilities.
+        unadapted: (texts, classes), those of the unadapted teacher for the same texts, cut as its validation texts.
+        statistics: of the teacher's bundle.
+        seed: of the bootstrap.
+    """
+    own, anchor = accuracy_estimate(student, statistics, seed), accuracy_estimate(unadapted, statistics, seed)
+    if own is None or anchor is None:
+        return None
+    apart = 1 - agreement(student, unadapted)
+
+    def possible(value: float, base: float) -> float:
+        return min(1.0, max(0.0, min(base + apart, max(base - apart, value))))
+
+    return AccuracyEstimate(
+        possible(own.accuracy, anchor.accuracy),
+        possible(own.low, anchor.low),
+        possible(own.high, anchor.high),
+        own.level,
+    )
+
+
+def scores_of(probabilities: Floats, prior: TargetPrior, statistics: Statistics | None) -> Scores:
+    """The scores of one teacher; arguments as of `decide`."""
+    values = checked_probabilities(probabilities)
+    texts, classes = values.shape
+    found = accuracy_estimate(values, statistics)
+    return Scores(
+        information=information_score(values),
+        density=neighbourhood_density(values[:DENSITY_TEXTS]) if texts > 1 else 0.0,
+        drift=prior_drift(values, prior.array()),
+        shares=tuple((np.bincount(values.argmax(axis=1), minlength=classes) / texts).tolist()),
+        estimated_accuracy=found.accuracy if found else None,
+        estimated_accuracy_interval=(found.low, found.high) if found else None,
+    )
+
+
+def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: Statistics | None) -> GateDecision:
+    """The adapted teacher, unless a sign of harm is found.
+
+    Args:
+        unadapted: (texts, classes), calibrated probabilities, the texts in an order that means nothing.
+        adapted: (texts, classes), those of the adapted teacher for the same texts.
+        prior: the class shares that are expected.
+        statistics: of the teacher's bundle; without them, accuracy is not estimated.
+
+    Raises:
+        EstimateError: not probabilities, or not of the same texts and classes.
+    """
+    before, after = checked_probabilities(unadapted), checked_probabilities(adapted)
+    if before.shape != after.shape:
+        raise EstimateError("two teachers of other texts", expected=str(before.shape), got=str(after.shape))
+    kept = agreement(before, after)
+    old, new = scores_of(before, prior, statistics), scores_of(after, prior, statistics)
+    signs = [*_unfit_target(before, old, prior), *_harm(old, new, kept, prior)]
+    if signs:
+        return GateDecision("unadapted", f"Adaptation was refused: {signs[0]}.", kept, old, new)
+    reason = (
+        f"No sign of harm: the adapted teacher keeps {kept:.0%} of the labels, is {new.drift:.2f} from the expected "
+        f"class shares, and tells more of the class ({new.information:.2f} nats a text after {old.information:.2f})."
+    )
+    return GateDecision("adapted", reason, kept, old, new)
+
+
+def _distinct(probabilities: NDArray[np.float64]) -> int:
+    logs = np.log(probabilities.clip(min=1e-12))
+    return len(np.unique(np.round(logs / RESOLUTION), axis=0))
+
+
+def _unfit_target(before: NDArray[np.float64], old: Scores, prior: TargetPrior) -> Iterator[str]:
+    """Why no adaptation to this target can be trusted, whatever it made of it."""
+    distinct, classes = _distinct(before), before.shape[1]
+    if distinct < MIN_DISTINCT:
+        yield f"the texts get {distinct} different predictions, fewer than {MIN_DISTINCT}: too few texts, or copies"
+    if old.information < MIN_INFORMATION * np.log(classes):
+        yield f"the unadapted teacher tells next to nothing of these texts' class ({old.information:.3f} nats a text)"
+    if old.estimated_accuracy is not None and old.estimated_accuracy < 1 / classes + MIN_ABOVE_CHANCE:
+        yield f"the unadapted teacher's estimated accuracy, {old.estimated_accuracy:.2f}, is next to chance"
+    largest = max(old.shares)
+    if largest >= MAX_ONE_CLASS and prior.origin != "given":  # a user who knows of such shares has said so
+        yield f"the unadapted teacher gives {largest:.0%} of the texts one class: there may be no other"
+
+
+def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior) -> Iterator[str]:
+    """What adaptation did that a better teacher would not."""
+    classes = len(old.shares)
+    most = 1 - 1 / classes
+    if new.drift > MAX_DRIFT * most:
+        yield f"the adapted teacher is {new.drift:.2f} from the expected class shares, over {MAX_DRIFT * most:.2f}"
+    for index, (was, now) in enumerate(zip(old.shares, new.shares, strict=True)):
+        if min(was, prior.shares[index]) >= FAIR_SHARE / classes and now < MIN_KEPT * was:
+            yield f"class {index} went from {was:.0%} of the texts to {now:.0%}"
+    moved = float(np.abs(np.subtract(new.shares, old.shares)).sum() / 2)
+    if moved > MAX_MOVE * most and prior.origin != "given":
+        yield f"class shares moved by {moved:.2f}, over {MAX_MOVE * most:.2f}"
+    if kept < MIN_AGREEMENT:
+        yield f"both teachers give the same label to {kept:.0%} of the texts, under {MIN_AGREEMENT:.0%}"
+    if new.information < old.information:
+        yield f"it tells less of the class: {new.information:.3f} nats a text after {old.information:.3f}"
+    if new.estimated_accuracy_interval and old.estimated_accuracy_interval:
+        high, low = new.estimated_accuracy_interval[1], old.estimated_accuracy_interval[0]
+        if high < low:
+            yield f"its estimated accuracy is at most {high:.2f}, that of the unadapted teacher at least {low:.2f}"

@@ -1,0 +1,97 @@
+"""What `adapt` decides without labels: the class shares to expect, and whether the adapted teacher is used.
+
+Decisions are noted in the run, so that a continued run decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.bundle import Statistics
+from distilshift.files import write_json
+from distilshift.gate import GateDecision, decide
+from distilshift.metrics import softmax
+from distilshift.run import RunDirectory
+from distilshift.shards import Rows
+from distilshift.target_prior import TargetPrior, estimated_prior
+from distilshift.views import Reading
+
+# Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
+JUDGED_TEXTS = 10_000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of the adaptation.
+
+    Attributes:
+        adaptation: "accepted", "refused", or "none" where the method is none.
+        reason: in a sentence.
+        prior: the class shares that adaptation expected; None without one.
+        decision: the gate's; None where it was not asked.
+    """
+
+    adaptation: Literal["accepted", "refused", "none"]
+    reason: str
+    prior: TargetPrior | None = None
+    decision: GateDecision | None = None
+
+    def summary(self, label_names: list[str]) -> dict[str, Any]:
+        """Plain values for the student's manifest."""
+        shares = self.prior and dict(zip(label_names, self.prior.shares, strict=True))
+        scores = self.decision and asdict(self.decision)
+        return {
+            "adaptation": self.adaptation,
+            "adaptation_reason": self.reason,
+            "target_prior": shares,
+            "target_prior_reason": self.prior and self.prior.reason,
+            "scores": scores and {key: scores[key] for key in ("agreement", "unadapted", "adapted")},
+        }
+
+
+NOT_ADAPTED = Judgement("none", "No adaptation was asked for: plain labels of the teacher as it came.")
+
+
+class Judge:
+    """Knows what the unadapted teacher says, and compares."""
+
+    def __init__(self, unadapted: Reading, statistics: Statistics | None, seed: int, run: RunDirectory) -> None:
+        """Args: logits on the scale that was trained; the teacher's statistics; seed of the sample; the run."""
+        self._unadapted, self._statistics, self._run = unadapted, statistics, run
+        size = len(unadapted.beginnings)
+        self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
+
+    def _probabilities(self, logits: Rows) -> NDArray[np.float64]:
+        temperature = self._statistics.temperature if self._statistics else 1.0
+        return softmax(logits[self._sample] / temperature)
+
+    def prior(self, given: TargetPrior | None) -> TargetPrior:
+        """The class shares to expect: those given, else by the rule of `estimated_prior`."""
+
+        def choose() -> TargetPrior:
+            # The beginnings, since the statistics are of texts that were cut, too.
+            return given or estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
+
+        return TargetPrior.from_json(self._kept("target-prior", choose))
+
+    def judge(self, adapted: Reading, prior: TargetPrior) -> Judgement:
+        """Whether the adapted teacher is used, by what both say of whole texts."""
+
+        def choose() -> GateDecision:
+            before, after = (self._probabilities(reading.whole) for reading in (self._unadapted, adapted))
+            return decide(before, after, prior, self._statistics)
+
+        decision = GateDecision.from_json(self._kept("gate", choose))
+        outcome: Literal["accepted", "refused"] = "accepted" if decision.chosen == "adapted" else "refused"
+        return Judgement(outcome, decision.reason, prior, decision)
+
+    def _kept(self, name: str, choose: Callable[[], TargetPrior | GateDecision]) -> dict[str, Any]:
+        if name not in self._run:
+            values = asdict(choose())
+            self._run.save(name, lambda path: write_json(path, values), **values)
+        return self._run.facts(name)

@@ -1,0 +1,191 @@
+"""The gate: a sound adaptation passes, and each kind of harm is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from distilshift.bundle import Statistics
+from distilshift.calibration import source_statistics
+from distilshift.errors import EstimateError
+from distilshift.gate import GateDecision, accuracy_estimate, decide, student_estimate
+from distilshift.target_prior import TargetPrior
+
+UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
+
+
+def rows(log_odds: np.ndarray) -> np.ndarray:
+    """Probabilities of two classes from the log-odds of the second."""
+    second = 1 / (1 + np.exp(-log_odds))
+    return np.column_stack([1 - second, second])
+
+
+def teachers(
+    texts: int = 1000, share: float = 0.5, bias: float = 0.0, signal: float = 1.5, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A teacher that is off by a bias, and one that adaptation has made surer and freed of it: log-odds of both."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random(texts) < share
+    own = signal * (2 * labels - 1) + rng.normal(size=texts)
+    return own + bias, 2.5 * (own + 0.3 * rng.normal(size=texts))
+
+
+def known(seed: int = 3) -> Statistics:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 400)
+    logits = np.zeros((400, 2), np.float32)
+    logits[:, 1] = 1.5 * (2 * labels - 1) + rng.normal(size=400)
+    return source_statistics(logits, labels, [0.5, 0.5], 0)
+
+
+def reason(before: np.ndarray, after: np.ndarray, prior: TargetPrior = UNIFORM) -> str:
+    """Why an adaptation was refused, with statistics or without; empty where it was not."""
+    decision = decide(rows(before), rows(after), prior, None)
+    assert decision.reason.startswith("Adaptation was refused: ") == (decision.chosen == "unadapted")
+    if decision.chosen == "unadapted":
+        assert decide(rows(before), rows(after), prior, known()).chosen == "unadapted"
+        return decision.reason
+    return ""
+
+
+@pytest.mark.parametrize("bias", [-0.8, 0.0, 0.8])
+def test_a_sound_adaptation_is_used(bias: float):
+    before, after = teachers(bias=bias)
+    decision = decide(rows(before), rows(after), UNIFORM, known())
+    assert decision.chosen == "adapted"
+    assert decision.agreement == np.mean((before > 0) == (after > 0)) > 0.75
+    assert decision.adapted.information > decision.unadapted.information
+    assert decision.adapted.drift < 0.05
+    assert decision.unadapted.shares[1] == np.mean(before > 0)
+    low, high = decision.unadapted.estimated_accuracy_interval
+    assert low <= decision.unadapted.estimated_accuracy <= high
+
+
+def test_without_statistics_no_accuracy_is_estimated():
+    before, after = teachers()
+    decision = decide(rows(before), rows(after), UNIFORM, None)
+    assert decision.chosen == "adapted"
+    assert decision.adapted.estimated_accuracy is decision.unadapted.estimated_accuracy_interval is None
+    assert accuracy_estimate(rows(before), None) is None
+    assert accuracy_estimate(rows(before), dataclasses.replace(known(), atc_threshold=None)) is None
+
+
+def test_a_decision_survives_json():
+    before, after = teachers()
+    for statistics in (known(), None):
+        decision = decide(rows(before), rows(after), UNIFORM, statistics)
+        assert GateDecision.from_json(json.loads(json.dumps(dataclasses.asdict(decision)))) == decision
+
+
+def test_thirty_texts_are_too_few():
+    assert "30 different predictions" in reason(*teachers(30))
+
+
+def test_copies_of_a_few_texts_are_too_few():
+    before, after = (np.tile(side, 100) for side in teachers(20))
+    noise = 1e-3 * np.random.default_rng(0).normal(size=len(before))  # as of batches of other widths
+    assert "different predictions" in reason(before + noise, after + noise)
+    assert "1 different predictions" in reason(np.full(1000, 2.0), np.full(1000, 4.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_one_class_only_is_refused(share: float):
+    before, after = teachers(share=share, signal=2.5)
+    assert "one class" in reason(before, after)
+    assert "one class" in reason(before, after - np.median(after))  # forced to halves
+    estimated = TargetPrior((0.15, 0.85) if share else (0.85, 0.15), "estimated", "")
+    assert "one class" in reason(before, after, estimated)
+
+
+def test_one_class_that_a_weak_teacher_sees_as_two_is_not_torn_apart():
+    """85 % look positive; adaptation to uniform shares makes it half and half."""
+    before, after = teachers(share=1.0, signal=1.0)
+    assert 0.8 < np.mean(before > 0) < 0.9
+    assert "class shares moved by" in reason(before, after - np.median(after))
+
+
+def test_shares_that_the_user_gave_are_trusted():
+    before, after = teachers(share=0.95, signal=2.5)
+    assert "one class" in reason(before, after)
+    assert reason(before, after, TargetPrior((0.05, 0.95), "given", "")) == ""
+
+
+def test_noise_and_another_language_are_refused():
+    rng = np.random.default_rng(0)
+    flat = 1.0 + 0.2 * rng.normal(size=1000)  # much the same of every text
+    assert "next to nothing" in reason(flat, 8 * (flat - 1.0))
+    unsure = 0.2 * rng.normal(size=1000)  # in doubt about every text
+    assert "next to nothing" in reason(unsure, 20 * unsure)
+
+
+def test_a_teacher_next_to_chance_is_refused():
+    before, after = teachers(signal=0.0)
+    before = 0.7 * before
+    strict = dataclasses.replace(known(), atc_threshold=-0.01, atc_thresholds=[-0.01])
+    assert decide(rows(before), rows(after), UNIFORM, strict).reason.endswith("is next to chance.")
+
+
+def test_collapse_onto_one_class_is_refused():
+    before, _ = teachers()
+    assert "from the expected class shares" in reason(before, before + 8)
+    assert "from the expected class shares" in reason(before, before - 8)
+
+
+def test_a_class_that_vanishes_is_refused():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 2000)
+    logits = 3 * np.eye(5)[labels] + rng.normal(size=(2000, 5))
+    before = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    sharper = np.exp(3 * logits)
+    fine, lost = (values / values.sum(axis=1, keepdims=True) for values in (sharper, sharper * [1, 1, 1, 1, 1e-12]))
+    uniform = TargetPrior((0.2,) * 5, "uniform", "")
+    assert decide(before, fine, uniform, None).chosen == "adapted"
+    was = np.mean(before.argmax(axis=1) == 4)
+    assert f"class 4 went from {was:.0%} of the texts to 0%" in decide(before, lost, uniform, None).reason
+
+
+def test_other_labels_for_too_many_texts_are_refused():
+    before, after = teachers()
+    swapped = np.random.default_rng(1).permutation(after)
+    assert "same label to" in reason(before, swapped)
+    assert "same label to" in reason(before, -after)
+
+
+def test_an_adaptation_that_tells_less_is_refused():
+    before, _ = teachers()
+    assert "tells less of the class" in reason(before, before / 2)
+
+
+def test_two_teachers_of_other_texts_are_an_error():
+    before, after = teachers()
+    with pytest.raises(EstimateError, match="two teachers of other texts"):
+        decide(rows(before), rows(after)[:-1], UNIFORM, None)
+    with pytest.raises(EstimateError, match="not probabilities"):
+        decide(rows(before), 2 * rows(after), UNIFORM, None)
+
+
+def test_the_order_of_the_texts_does_not_matter():
+    before, after = teachers()
+    order = np.random.default_rng(2).permutation(len(before))
+    first, second = (decide(rows(before[o]), rows(after[o]), UNIFORM, None) for o in (slice(None), order))
+    assert first.chosen == second.chosen
+    assert first.unadapted.density == pytest.approx(second.unadapted.density, abs=1e-9)
+
+
+def test_the_students_estimate_is_no_further_from_the_teachers_than_their_labels():
+    before, after = teachers()
+    statistics = known()
+    sure = student_estimate(rows(10 * after), rows(before), statistics)
+    anchor, alone = accuracy_estimate(rows(before), statistics), accuracy_estimate(rows(10 * after), statistics)
+    apart = np.mean((before > 0) != (after > 0))
+    assert alone.accuracy > anchor.accuracy + apart  # there is something to cut
+    assert sure.accuracy == pytest.approx(anchor.accuracy + apart, abs=1e-12)
+    assert sure.high <= anchor.high + apart + 1e-12
+    assert sure.low <= sure.accuracy <= sure.high
+    assert student_estimate(rows(before), rows(before), statistics) == anchor
+    assert student_estimate(rows(before), rows(before), None) is None
+    unsure = student_estimate(rows(after / 100), rows(before), statistics)
+    assert unsure.accuracy == pytest.approx(anchor.accuracy - apart, abs=1e-12)
