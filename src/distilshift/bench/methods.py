@@ -29,11 +29,18 @@ class Method:
     forbidden: Literal["", "source data", "target labels"] = ""
 
 
-def _then_plain(method: str) -> dict[str, Any]:
-    """Adapt the teacher by a method, then distil plainly."""
-    return PLAIN_DISTILLATION | {"method": method}
+def _then_plain(method: str, **options: Any) -> dict[str, Any]:
+    """Adapt the teacher by a method as its authors do, whatever comes of it, then distil plainly."""
+    return PLAIN_DISTILLATION | {"method": method, "gate": False, "target_prior": "uniform"} | options
 
 
+def _inner(form: str) -> dict[str, Any]:
+    """Plain distillation of inner states too."""
+    return PLAIN_DISTILLATION | {"distillation": form}
+
+
+# The help of `adapt_learning_rate` says why.
+TENT_RATE = 1e-3
 _WINDOWS = {"max_windows": AdaptConfig().max_windows}
 
 # In the order of the tables.
@@ -41,14 +48,22 @@ METHODS: dict[str, Method] = {
     "teacher": Method("teacher, neither adapted nor compressed", "teacher"),
     "plain-kd": Method("plain distillation", options=PLAIN_DISTILLATION),
     "plain-kd-windows": Method("+ labels of whole texts", options=PLAIN_DISTILLATION | _WINDOWS),
+    "distilbert": Method("DistilBERT's distillation", options=_inner("distilbert")),
+    "pkd": Method("BERT-PKD", options=_inner("pkd")),
+    "tinybert": Method("TinyBERT", options=_inner("tinybert")),
+    "minilmv2": Method("MiniLMv2", options=_inner("minilmv2")),
+    "tent-kd": Method("TENT, then distillation", options=_then_plain("tent", adapt_learning_rate=TENT_RATE)),
     "shot-im-kd": Method("SHOT-IM, then distillation", options=_then_plain("shot-im")),
     "shot-kd": Method("SHOT, then distillation", options=_then_plain("shot")),
+    "nrc-kd": Method("NRC, then distillation", options=_then_plain("nrc")),
+    "aad-source-free-kd": Method("AaD (attracting, dispersing), then distillation", options=_then_plain("aad")),
+    "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
     "without-adaptation": Method("distilshift without adaptation", options={"method": "none"}),
     "without-windows": Method("distilshift without windows", options={"max_windows": 1}),
     "without-spans": Method("distilshift without spans", options={"spans": 0}),
     "student-source": Method("student, fine-tuned on source labels", "labels-of-source", {}, "source data"),
     "kd-source": Method("distillation on source texts", "adapt-on-source", PLAIN_DISTILLATION, "source data"),
-    "aad-kd": Method("AAD, then distillation", "adversarial", PLAIN_DISTILLATION, "source data"),
+    "aad-kd": Method("AAD (adversarial), then distillation", "adversarial", PLAIN_DISTILLATION, "source data"),
     "oracle": Method("oracle: student, fine-tuned on target labels", "labels-of-target", {}, "target labels"),
 }
