@@ -237,3 +237,15 @@ def test_refusals_come_before_any_work(
     with pytest.raises(ConfigError, match="expected distillation soft-targets, got tinybert"):
         adapt(teacher_bundle, target_file, tmp_path / "s", distillation="tinybert", method="dine")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_learns_in_bfloat16(teacher: Classifier, run: RunDirectory, tmp_path: Path, form: Form):
+    width = 16 if form in ("tinybert", "minilmv2") else 32
+    student = other_student(tmp_path / "other", hidden_size=width)
+    config = AdaptConfig(**with_form(form).to_dict() | {"precision": "bf16", "distil_epochs": 2})
+    before = {name: value.clone() for name, value in student.model.state_dict().items()}
+    distil_features(teacher, student, views_of(teacher), config, make_accelerator(config), run)
+    after = student.model.state_dict()
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())

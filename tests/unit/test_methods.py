@@ -212,3 +212,9 @@ def test_fewer_texts_than_neighbours_will_do(
     teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any, texts: int
 ):
     assert adapted(teacher, examples[:texts], run, method=method)
+
+
+@pytest.mark.parametrize("method", sorted(OBJECTIVES))
+def test_each_method_adapts_in_bfloat16(teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any):
+    assert adapted(teacher, examples[:40], run, method=method, precision="bf16")
+    assert all(torch.isfinite(value).all() for value in teacher.model.state_dict().values())
