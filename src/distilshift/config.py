@@ -6,12 +6,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from distilshift.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Precision = Literal["auto", "fp32", "bf16"]
 Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
@@ -213,11 +217,11 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
     Raises:
         ConfigError: listing every unknown key, wrong type and out-of-range value at once.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     merged = {key: value for layer in layers for key, value in layer.items()}
     try:
-        return TypeAdapter(kind).validate_python(merged)
+        config: C = _reader(kind).validate_python(merged)
     except ValidationError as error:
         known = ", ".join(sorted(entry.name for entry in fields(kind)))
         problems = [_explain(entry) for entry in error.errors()]
@@ -226,6 +230,15 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
             f"{len(problems)} invalid option(s): " + "; ".join(problems),
             fix=f"known options are {known}" if unknown else "correct them; `--help` lists the ranges",
         ) from None
+    return config
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    """What validates a config dataclass, made once each: a benchmark resolves thousands of configs."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _explain(entry: Any) -> str:
