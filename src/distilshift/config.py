@@ -221,7 +221,7 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
 
     merged = {key: value for layer in layers for key, value in layer.items()}
     try:
-        config: C = _reader(kind).validate_python(merged)
+        config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
     except ValidationError as error:
         known = ", ".join(sorted(entry.name for entry in fields(kind)))
         problems = [_explain(entry) for entry in error.errors()]
