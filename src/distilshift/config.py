@@ -163,7 +163,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         0.5, "Share of the whole text's label in that of a span; the rest is what the teacher says of the span alone."
     )
     max_windows: Annotated[int, Ge(1)] = option(
-        6, "A text longer than max_length is labelled by the teacher's mean over so many windows of it at the most."
+        6,
+        "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "
+        "by the student.",
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
@@ -183,6 +185,9 @@ class RuntimeConfig(StageConfig):
     model: OnnxChoice = option("auto", "Which ONNX file: auto takes the one the bundle recommends.")
     batch_size: Annotated[int, Ge(1)] = option(32, "Texts a run of the network.")
     threads: Annotated[int, Ge(0)] = option(1, "CPU threads; 0 takes all cores.")
+    max_windows: Annotated[int, Ge(0)] = option(
+        0, "A student reads a text that is too long for it in so many windows at the most; 0: as its bundle says."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,7 @@ def _logits(
     bundle: Path, manifest: Manifest, examples: Sequence[Example], config: EvaluateConfig
 ) -> NDArray[np.float32]:
     if manifest.kind == "student":
-        network = load_network(bundle, manifest, config.model, config.threads)
+        network = load_network(bundle, manifest, config.model, config.threads, config.max_windows)
         return network.logits(examples, config.batch_size)
     verify(bundle, manifest)
     # Only a teacher needs PyTorch, and only here.

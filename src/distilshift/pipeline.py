@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
-from distilshift.bundle import Manifest, new_bundle, read_manifest, verify
-from distilshift.card import student_card
+from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
@@ -25,51 +21,23 @@ from distilshift.dine import SECOND_STAGE, dine_student
 from distilshift.distil import distil_student
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import ConfigError, ModelError
-from distilshift.export import export_onnx
-from distilshift.gate import student_estimate
-from distilshift.inference import forward_all
+from distilshift.errors import ConfigError
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
-from distilshift.metrics import agreement, softmax
+from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
-from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
-from distilshift.quantise import compare, quantise_dynamic
 from distilshift.run import RunDirectory, open_run
 from distilshift.shards import outputs, token_store
-from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded, versions
+from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
 from distilshift.student import build_student
+from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
 from distilshift.views import LabelledView, Reading, label_views, read_texts
 
-# Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
-SAMPLE_TEXTS = 1000
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
 CANDIDATES_A_TEXT = 4
-# Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
-PARITY_TEXTS = 32
-PARITY_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class _Distilled:
-    """A trained student, on the calibrated scale, and what it came of.
-
-    Attributes:
-        student: not exported yet.
-        whole: the whole texts with the labels that it learnt.
-        corpus: these texts.
-        unadapted: what the teacher, as it came, says of them.
-        judgement: which teacher the labels are of, and why.
-    """
-
-    student: Classifier
-    whole: LabelledView
-    corpus: Corpus
-    unadapted: Reading
-    judgement: Judgement
 
 
 def adapt(
@@ -113,7 +81,7 @@ def adapt(
         if not placed(folder, overwrite, run, _last_training(settings)):
             made = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
-                _write(folder, made, manifest, settings, overwrite)
+                write_student(folder, made, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 
@@ -147,7 +115,7 @@ def _distilled(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> _Distilled:
+) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
     require_comparable(teacher, _untrained_student(teacher, config), config)
@@ -164,12 +132,8 @@ def _distilled(
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
     _learn(teacher, student, views, config, accelerator, run)
-    scale_logits(student.model, 1.0 / _temperature(manifest))
-    return _Distilled(student, views[0], corpus, unadapted, judgement)
-
-
-def _temperature(manifest: Manifest) -> float:
-    return manifest.statistics.temperature if manifest.statistics else 1.0
+    scale_logits(student.model, 1.0 / temperature_of(manifest))
+    return Distilled(student, views[0], corpus, unadapted, judgement)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
@@ -178,7 +142,7 @@ def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator:
     Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     """
     teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
-    scale_logits(teacher.model, _temperature(manifest))
+    scale_logits(teacher.model, temperature_of(manifest))
     teacher.model.to(accelerator.device)
     return teacher
 
@@ -234,84 +198,3 @@ def _within_budget(
 def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
     with seeded(config.seed):
         return build_student(teacher, config.student, config.student_layers)
-
-
-def _write(folder: Path, made: _Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
-    """Export, measure, and write the bundle."""
-    student = made.student
-    manifest = Manifest(
-        kind="student",
-        label_names=teacher.label_names,
-        base_model=teacher.base_model,
-        max_length=student.max_length,
-        seed=config.seed,
-        config=config.portable(),
-        versions=versions(),
-        runtime={},
-    )
-    with new_bundle(folder, manifest, overwrite) as new:
-        (new / "onnx").mkdir()
-        export_onnx(student, new / ONNX_FILES["fp32"])
-        quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
-        student.save(new)
-        summary = _measure(new, made, teacher, config)
-        summary["size_bytes"] = device_bytes(new, summary["default"])
-        manifest.runtime.update(summary)  # type: ignore[union-attr]
-        (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
-
-
-def device_bytes(bundle: Path, choice: OnnxName) -> int:
-    """Bytes that a device needs: the chosen ONNX file, the tokenizer and the configuration."""
-    return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
-
-
-def _measure(folder: Path, made: _Distilled, teacher: Manifest, config: AdaptConfig) -> dict[str, Any]:
-    """What can be said without labels, from a sample of the target texts."""
-    student, corpus = made.student, made.corpus
-    sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
-    texts = corpus.at(sample)
-    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
-
-    def network(name: OnnxName, threads: int) -> Network:
-        return Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id, threads)
-
-    fp32, int8 = network("fp32", 0).logits(texts), network("int8", 0).logits(texts)
-    _require_parity(student, texts[:PARITY_TEXTS], fp32[:PARITY_TEXTS])
-    parity = compare((network("fp32", 1), network("int8", 1)), (fp32, int8), texts, config.min_agreement)
-    predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
-    return {
-        "default": "int8" if parity.accepted else "fp32",
-        "method": config.method,
-        **made.judgement.summary(student.label_names),
-        **_estimate(fp32, made.unadapted.beginnings[sample] / _temperature(teacher), teacher, config),
-        "texts": len(corpus),
-        "parameters": sum(p.numel() for p in student.model.parameters()),
-        "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
-        "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
-        "int8": parity.to_dict(),
-    }
-
-
-def _estimate(
-    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest, config: AdaptConfig
-) -> dict[str, Any]:
-    """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
-    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics, config.seed)
-    return {
-        "estimated_accuracy": found.accuracy if found else None,
-        "estimated_accuracy_interval": [found.low, found.high] if found else None,
-    }
-
-
-def _require_parity(student: Classifier, texts: list[Example], logits: NDArray[np.float32]) -> None:
-    """Refuse to write a network that differs from the student it was exported from."""
-    store = student.tokenise(texts)
-    reference = forward_all(student, store, torch.device("cpu"), nullcontext)["logits"]
-    difference = float(np.abs(reference - logits).max())
-    if difference > PARITY_TOLERANCE:
-        raise ModelError(
-            "the exported network differs from the student",
-            expected=f"logits within {PARITY_TOLERANCE}",
-            got=f"a difference of {difference:.2g}",
-            fix="report this, with the versions of torch, onnx and onnxruntime",
-        )

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.data.windows import mean_over_windows, window_count, windows_of
 from distilshift.errors import BundleError
 from distilshift.metrics import softmax
 from distilshift.types import Example, Prediction
@@ -32,12 +33,20 @@ Text = str | tuple[str, str]
 class Network:
     """One ONNX file with the bundle's tokenizer.
 
+    Args:
+        path: the ONNX file.
+        tokenizer: it cuts at the length that the network takes.
+        pad_id: what fills the shorter rows of a batch.
+        threads: CPU threads; 0 takes all cores.
+        max_windows: a text that is too long is read in so many windows at the most; 1 reads its beginning only.
+
     Attributes:
         path: the ONNX file.
     """
 
-    def __init__(self, path: Path, tokenizer: Tokenizer, pad_id: int, threads: int = 1) -> None:
+    def __init__(self, path: Path, tokenizer: Tokenizer, pad_id: int, threads: int = 1, max_windows: int = 1) -> None:
         self.path, self._tokenizer, self._pad_id = path, tokenizer, pad_id
+        self._limits = ((tokenizer.truncation or {})["max_length"], max_windows)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -61,7 +70,21 @@ class Network:
         return self._session.run(None, {name: batch[name] for name in self._names})[0]
 
     def logits(self, examples: Sequence[Example], batch_size: int = 32) -> NDArray[np.float32]:
-        """Logits of all texts in their order, (texts, classes); batches hold texts of like length."""
+        """Logits of all texts in their order, (texts, classes).
+
+        Of a text that is read in windows, the log of their mean probabilities.
+        """
+        counts = np.array([window_count(item, *self._limits) for item in examples], int)
+        rows = self._logits([part for item in examples for part in windows_of(item, *self._limits)], batch_size)
+        if len(rows) == len(examples):
+            return rows
+        logits, long = rows[np.cumsum(counts) - counts], counts > 1
+        parts = softmax(rows[np.repeat(long, counts)])
+        logits[long] = np.log(mean_over_windows(softmax(logits), parts, counts)[long])
+        return logits
+
+    def _logits(self, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
+        """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""
         store = self.tokenise(examples)
         rows: NDArray[np.float32] | None = None
         for indices in sorted_batches(store.lengths, batch_size):
@@ -112,20 +135,24 @@ class Predictor:
         self._network, self.label_names = network, label_names
 
     @classmethod
-    def load(cls, bundle: str | Path, *, model: OnnxChoice = "auto", threads: int = 1) -> Predictor:
+    def load(
+        cls, bundle: str | Path, *, model: OnnxChoice = "auto", threads: int = 1, max_windows: int = 0
+    ) -> Predictor:
         """Open a student bundle, after checking the hashes of the files that it reads.
 
         Args:
             bundle: the folder.
             model: fp32, int8, or the one the bundle recommends.
             threads: CPU threads; 0 takes all cores.
+            max_windows: a text that is too long for the network is read in so many windows at the most, and their
+                probabilities averaged; 0 takes as many as the bundle says.
 
         Raises:
             BundleError: not a student bundle, damaged, or its parts do not fit together.
         """
         folder = Path(bundle)
         manifest = read_manifest(folder, "student")
-        return cls(load_network(folder, manifest, model, threads), manifest.label_names)
+        return cls(load_network(folder, manifest, model, threads, max_windows), manifest.label_names)
 
     def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
         """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1."""
@@ -156,14 +183,18 @@ def _example(text: Text) -> Example:
     return Example(text) if isinstance(text, str) else Example(*text)
 
 
-def load_network(bundle: Path, manifest: Manifest, model: OnnxChoice = "auto", threads: int = 1) -> Network:
-    """The chosen ONNX file of a student bundle, its files and their fit checked."""
-    choice = (manifest.runtime or {}).get("default", "fp32") if model == "auto" else model
+def load_network(
+    bundle: Path, manifest: Manifest, model: OnnxChoice = "auto", threads: int = 1, max_windows: int = 0
+) -> Network:
+    """The chosen ONNX file of a student bundle, its files and their fit checked; arguments as of `Predictor.load`."""
+    recommended = manifest.runtime or {}
+    choice = recommended.get("default", "fp32") if model == "auto" else model
+    windows = max_windows or int(recommended.get("max_windows", 1))
     name = ONNX_FILES[choice]
     verify(bundle, manifest, only=("config.json", "tokenizer.json", name))
     config = _read_config(bundle / "config.json")
     tokenizer = load_tokenizer(bundle / "tokenizer.json", manifest.max_length, config)
-    network = Network(bundle / name, tokenizer, int(config.get("pad_token_id") or 0), threads)
+    network = Network(bundle / name, tokenizer, int(config.get("pad_token_id") or 0), threads, windows)
     classes = network.logits([Example("a")]).shape[1]
     if classes != len(manifest.label_names):
         raise BundleError(

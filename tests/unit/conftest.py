@@ -19,7 +19,7 @@ def settled_heap(student_bundle: Path) -> None:
 @pytest.fixture
 def quick_export(monkeypatch: pytest.MonkeyPatch, student_bundle: Path, settled_heap: None) -> None:
     """Let `adapt` take the ONNX files of a ready student: exporting takes seconds, and parity tests look at it."""
-    from distilshift import pipeline
+    from distilshift import student_bundle as bundling
 
     def export(student: object, path: Path) -> None:
         shutil.copy(student_bundle / "onnx" / "model.onnx", path)
@@ -27,7 +27,7 @@ def quick_export(monkeypatch: pytest.MonkeyPatch, student_bundle: Path, settled_
     def quantise(source: Path, target: Path) -> None:
         shutil.copy(student_bundle / "onnx" / "model_quantized.onnx", target)
 
-    monkeypatch.setattr(pipeline, "export_onnx", export)
-    monkeypatch.setattr(pipeline, "quantise_dynamic", quantise)
+    monkeypatch.setattr(bundling, "export_onnx", export)
+    monkeypatch.setattr(bundling, "quantise_dynamic", quantise)
     # It would find, rightly, that they are of another student; test_stages has its test.
-    monkeypatch.setattr(pipeline, "_require_parity", lambda student, texts, logits: None)
+    monkeypatch.setattr(bundling, "_require_parity", lambda student, texts, network: None)

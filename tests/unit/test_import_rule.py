@@ -28,6 +28,7 @@ LAYERS: list[list[set[str]]] = [
     [{"methods"}],
     [{"judging"}],
     [{"source"}, {"adaptation"}, {"dine"}, {"distil", "distil_features"}, {"export"}, {"quantise"}, {"evaluation"}],
+    [{"student_bundle"}],
     [{"pipeline"}],
     [{"demo"}, {"bench"}],
     [{"cli"}],

@@ -14,6 +14,7 @@ import pytest
 from distilshift import adapt, gate, import_checkpoint, judging, pipeline
 from distilshift.bundle import read_manifest
 from distilshift.errors import ConfigError
+from distilshift.student_bundle import Distilled
 from encoders import make_checkpoint
 
 OPTIONS: dict[str, Any] = {"student_layers": 1, "adapt_epochs": 2, "distil_epochs": 2, "span_min_words": 2}
@@ -33,10 +34,10 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
 
 
-def no_export(monkeypatch: pytest.MonkeyPatch) -> list[pipeline._Distilled]:
+def no_export(monkeypatch: pytest.MonkeyPatch) -> list[Distilled]:
     """Stop before the export; what was distilled is in the list."""
-    made: list[pipeline._Distilled] = []
-    monkeypatch.setattr(pipeline, "_write", lambda folder, each, *rest: made.append(each))
+    made: list[Distilled] = []
+    monkeypatch.setattr(pipeline, "write_student", lambda folder, each, *rest: made.append(each))
     monkeypatch.setattr(pipeline, "read_manifest", lambda path, kind: read_manifest(path) if path.exists() else EMPTY)
     return made
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import adapt, pipeline, quantise, shards
+from distilshift import adapt, pipeline, quantise, shards, student_bundle
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
@@ -280,6 +280,8 @@ def test_a_network_that_differs_from_its_student_is_refused(teacher_bundle: Path
     classifier = load_classifier(str(teacher_bundle), 32)
     texts = [Example("good book"), Example("awful film")]
     logits = bundle_logits(teacher_bundle, 32, texts, 2)
-    pipeline._require_parity(classifier, texts, logits)
+    network = SimpleNamespace(logits=lambda examples: logits)
+    student_bundle._require_parity(classifier, texts, network)
+    logits = logits + np.float32(0.01)
     with pytest.raises(ModelError, match=r"differs from the student.*a difference of 0\.01"):
-        pipeline._require_parity(classifier, texts, logits + np.float32(0.01))
+        student_bundle._require_parity(classifier, texts, network)

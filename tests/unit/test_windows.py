@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilshift import Predictor
+from distilshift.bundle import read_manifest
 from distilshift.data.windows import WORDS_A_TOKEN, long_windows, mean_over_windows, window_count, windows_of
+from distilshift.metrics import softmax
+from distilshift.predict import Network, load_network
 from distilshift.types import Example
 
 
@@ -55,3 +62,30 @@ def test_beyond_the_last_window_a_text_is_not_read(most: int):
     assert len(" ".join(window.text for window in windows_of(text_of(1000), 20, most)).split()) == (
         1000 if most == 1 else 28
     )
+
+
+@pytest.fixture
+def network_of(student_bundle: Path) -> Callable[[int], Network]:
+    return lambda most: load_network(student_bundle, read_manifest(student_bundle), max_windows=most)
+
+
+def test_a_student_reads_a_long_text_in_windows_and_averages_their_probabilities(network_of: Callable[[int], Network]):
+    long = Example(" ".join(["good great love", "bad awful hate"][index // 20 % 2] for index in range(100)))
+    short = Example("a good book")
+    windows = windows_of(long, 32, 3)
+    assert len(windows) == 3
+    alone = softmax(network_of(1).logits(windows)).mean(axis=0)
+    found = network_of(3).logits([short, long, short])
+    np.testing.assert_allclose(softmax(found)[1], alone, atol=1e-6)
+    np.testing.assert_allclose(found[[0, 2]], network_of(1).logits([short, short]), atol=1e-6)
+    assert np.abs(softmax(network_of(1).logits([long]))[0] - alone).max() > 1e-4
+
+
+def test_a_bundle_says_how_many_windows_and_the_caller_may_say_otherwise(student_bundle: Path):
+    assert read_manifest(student_bundle).runtime["max_windows"] == 6
+    text = " ".join(f"good bad w{index}" for index in range(200))
+    six, by_default, one = (
+        Predictor.load(student_bundle, max_windows=most).probabilities([text]) for most in (6, 0, 1)
+    )
+    np.testing.assert_array_equal(six, by_default)
+    assert np.abs(six - one).max() > 1e-6

@@ -53,7 +53,8 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
         threads: CPU threads; 0 takes all cores.
 
     Returns:
-        test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 (null without an export),
+        test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 and test_accuracy_beginning
+        (of texts' beginnings, where long ones are read in windows otherwise; both null without an export),
         estimated_accuracy (null where the bundle has none), predicted_share_positive (on the test texts), and
         test_correct, a digit a test text, 1 where it is labelled right.
     """
@@ -63,11 +64,13 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
     correct = right(logits, [*target.test, *target.train], names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None
+    beginning = load_network(bundle, manifest, "fp32", threads, 1).logits(target.test, BATCH) if runtime else None
     positive = float(np.mean(logits[:count].argmax(axis=1) == names.index(POSITIVE))) if POSITIVE in names else None
     return {
         "test_accuracy": float(correct[:count].mean()),
         "all_accuracy": float(correct.mean()),
         "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
+        "test_accuracy_beginning": None if beginning is None else float(right(beginning, target.test, names).mean()),
         "estimated_accuracy": (runtime or {}).get("estimated_accuracy"),
         "predicted_share_positive": positive,
         "test_correct": "".join(map(str, correct[:count].astype(int))),

@@ -43,7 +43,7 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
     from distilshift.predict import Predictor
 
     examples = _examples(source, config)
-    predictor = Predictor.load(bundle, model=config.model, threads=config.threads)
+    predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
     with _writer(output, form, predictor.label_names, overwrite) as write:
         empty = True
         for example, prediction in predictor.stream(examples, config.batch_size):

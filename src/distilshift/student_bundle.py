@@ -1,0 +1,141 @@
+"""A distilled student as a bundle: exported, held against PyTorch, quantised, measured without labels, written."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distilshift.bundle import Manifest, new_bundle
+from distilshift.card import student_card
+from distilshift.config import AdaptConfig
+from distilshift.data.corpus import Corpus
+from distilshift.encoder import Classifier
+from distilshift.errors import ModelError
+from distilshift.export import export_onnx
+from distilshift.gate import student_estimate
+from distilshift.inference import forward_all
+from distilshift.judging import Judgement
+from distilshift.metrics import agreement, softmax
+from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
+from distilshift.quantise import compare, quantise_dynamic
+from distilshift.stage import versions
+from distilshift.types import Example
+from distilshift.views import LabelledView, Reading
+
+# Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
+SAMPLE_TEXTS = 1000
+# Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
+PARITY_TEXTS = 32
+PARITY_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A trained student, on the calibrated scale, and what it came of.
+
+    Attributes:
+        student: not exported yet.
+        whole: the whole texts with the labels that it learnt.
+        corpus: these texts.
+        unadapted: what the teacher, as it came, says of them.
+        judgement: which teacher the labels are of, and why.
+    """
+
+    student: Classifier
+    whole: LabelledView
+    corpus: Corpus
+    unadapted: Reading
+    judgement: Judgement
+
+
+def temperature_of(manifest: Manifest) -> float:
+    """A teacher's calibration temperature; 1 where it has none."""
+    return manifest.statistics.temperature if manifest.statistics else 1.0
+
+
+def write_student(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
+    """Export, measure, and write the bundle."""
+    student = made.student
+    manifest = Manifest(
+        kind="student",
+        label_names=teacher.label_names,
+        base_model=teacher.base_model,
+        max_length=student.max_length,
+        seed=config.seed,
+        config=config.portable(),
+        versions=versions(),
+        runtime={},
+    )
+    with new_bundle(folder, manifest, overwrite) as new:
+        (new / "onnx").mkdir()
+        export_onnx(student, new / ONNX_FILES["fp32"])
+        quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
+        student.save(new)
+        summary = _measure(new, made, teacher, config)
+        summary["size_bytes"] = device_bytes(new, summary["default"])
+        manifest.runtime.update(summary)  # type: ignore[union-attr]
+        (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
+
+
+def device_bytes(bundle: Path, choice: OnnxName) -> int:
+    """Bytes that a device needs: the chosen ONNX file, the tokenizer and the configuration."""
+    return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
+
+
+def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig) -> dict[str, Any]:
+    """What can be said without labels, from a sample of the target texts."""
+    student, corpus = made.student, made.corpus
+    sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
+    texts = corpus.at(sample)
+    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
+
+    def network(name: OnnxName, threads: int, windows: int = config.max_windows) -> Network:
+        return Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id, threads, windows)
+
+    _require_parity(student, texts[:PARITY_TEXTS], network("fp32", 0, windows=1))
+    fp32, int8 = network("fp32", 0).logits(texts), network("int8", 0).logits(texts)
+    parity = compare((network("fp32", 1), network("int8", 1)), (fp32, int8), texts, config.min_agreement)
+    predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
+    return {
+        "default": "int8" if parity.accepted else "fp32",
+        "max_windows": config.max_windows,
+        "method": config.method,
+        **made.judgement.summary(student.label_names),
+        **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher, config),
+        "texts": len(corpus),
+        "parameters": sum(p.numel() for p in student.model.parameters()),
+        "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
+        "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
+        "int8": parity.to_dict(),
+    }
+
+
+def _estimate(
+    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest, config: AdaptConfig
+) -> dict[str, Any]:
+    """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
+    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics, config.seed)
+    return {
+        "estimated_accuracy": found.accuracy if found else None,
+        "estimated_accuracy_interval": [found.low, found.high] if found else None,
+    }
+
+
+def _require_parity(student: Classifier, texts: list[Example], network: Network) -> None:
+    """Refuse to write a network that differs from the student it was exported from."""
+    store = student.tokenise(texts)
+    reference = forward_all(student, store, torch.device("cpu"), nullcontext)["logits"]
+    difference = float(np.abs(reference - network.logits(texts)).max())
+    if difference > PARITY_TOLERANCE:
+        raise ModelError(
+            "the exported network differs from the student",
+            expected=f"logits within {PARITY_TOLERANCE}",
+            got=f"a difference of {difference:.2g}",
+            fix="report this, with the versions of torch, onnx and onnxruntime",
+        )
