@@ -10,8 +10,11 @@ turns as well. Raw samples are in the result file.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from common import RESULTS, SCRATCH, hardware, load, revision, taught
+from common import HERE, RESULTS, SCRATCH, hardware, load, revision, taught
 from distilshift import adapt
 from distilshift.bundle import read_manifest
 from distilshift.files import write_json
@@ -31,7 +34,6 @@ from distilshift.predict import ONNX_FILES, Runner, latency_ms
 from distilshift.stage import versions
 from distilshift.student_bundle import device_bytes
 from distilshift.types import Example
-from edge_processes import first_label, install_size, stream_memory_bytes
 from edge_runners import Model2Vec, TorchRunner, onnx_runner, teacher_onnx
 
 BATCH = 32
@@ -107,17 +109,13 @@ def correct(runner: Runner, texts: list[Example], names: list[str]) -> str:
 
 def processes(options: argparse.Namespace, bundles: dict[str, Path], text: str) -> dict[str, Any]:
     """Cold starts by turns, memory of a short and of a long stream, and the size of an install."""
-    starts: dict[str, list[dict[str, float]]] = {}
-    for _ in range(2 if options.quick else options.starts):
-        for student, bundle in bundles.items():
-            for cli in (True, False):
-                kind = f"{student}, {'command line' if cli else 'Python'}"
-                starts.setdefault(kind, []).append(first_label(bundle, text, cli))
-    bundle = next(iter(bundles.values()))
-    rows = (100, 1000) if options.quick else (1000, 10_000)
-    stream = {str(count): stream_memory_bytes(bundle, text, count) for count in rows}
-    install = {"skipped": "left out by --quick"} if options.quick else install_size()
-    return {"first_label": starts, "stream_peak_memory_bytes": stream, "install": install}
+    asked: dict[str, Any] = {"starts": options.starts, "rows": [1000, 10_000], "install": True}
+    if options.quick:
+        asked = {"starts": 2, "rows": [100, 500], "install": False}
+    asked |= {"bundles": {name: str(bundle.resolve()) for name, bundle in bundles.items()}, "text": text}
+    command = [sys.executable, str(HERE / "edge_processes.py"), json.dumps(asked)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

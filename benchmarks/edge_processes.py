@@ -1,7 +1,12 @@
-"""What `edge.py` measures in processes of their own: cold start, peak memory, and the size of an install."""
+"""What `edge.py` measures in processes of their own: cold start, peak memory, and the size of an install.
+
+It runs as a process of its own, too, and imports no library: what a process has used counts from before it has loaded
+its own program, when it still is its parent.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,14 +16,28 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from common import HERE
-
-ROOT = HERE.parent
+ROOT = Path(__file__).parents[1]
 PREDICT = [sys.executable, "-m", "distilshift", "predict"]
 PYTHON = """import sys
 from distilshift import Predictor
 predictor = Predictor.load(sys.argv[1])
 print(predictor.predict([sys.argv[2]])[0].label)"""
+
+
+def all_processes(bundles: dict[str, str], text: str, starts: int, rows: list[int], install: bool) -> dict[str, Any]:
+    """Cold starts by turns, memory of a short and of a long stream through the first bundle, and an install."""
+    taken: dict[str, list[dict[str, float]]] = {}
+    for _ in range(starts):
+        for student, bundle in bundles.items():
+            for cli in (True, False):
+                kind = f"{student}, {'command line' if cli else 'Python'}"
+                taken.setdefault(kind, []).append(first_label(Path(bundle), text, cli))
+    first = Path(next(iter(bundles.values())))
+    return {
+        "first_label": taken,
+        "stream_peak_memory_bytes": {str(count): stream_memory_bytes(first, text, count) for count in rows},
+        "install": install_size() if install else {"skipped": "not asked for"},
+    }
 
 
 def first_label(bundle: Path, text: str, cli: bool) -> dict[str, float]:
@@ -83,3 +102,7 @@ def install_size() -> dict[str, Any]:
 
 def _bytes(path: Path) -> int:
     return sum(each.stat().st_size for each in [path, *path.rglob("*")] if each.is_file() and not each.is_symlink())
+
+
+if __name__ == "__main__":
+    json.dump(all_processes(**json.loads(sys.argv[1])), sys.stdout)
