@@ -162,6 +162,14 @@ class AdaptConfig(InputConfig, TrainingConfig):
     span_text_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "Share of the whole text's label in that of a span; the rest is what the teacher says of the span alone."
     )
+    feedback: Annotated[float, Ge(0), Le(1)] = option(
+        0.0, "Joint adaptation: share of the student's own predictions in each update of its labels; 0: none."
+    )
+    feedback_every: Annotated[int, Ge(1)] = option(2, "Epochs between two updates of the labels by feedback.")
+    masked_consistency: Annotated[float, Ge(0)] = option(
+        0.0, "Weight of learning the same labels from copies of the texts with masked word pieces; 0: none."
+    )
+    mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.15, "Share of the word pieces masked in such a copy.")
     max_windows: Annotated[int, Ge(1)] = option(
         6,
         "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
@@ -22,8 +23,10 @@ from distilshift.distil import distil_student
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
+from distilshift.joint import distil_jointly
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
+from distilshift.masking import special_tokens
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
@@ -99,6 +102,15 @@ def _check_options(config: AdaptConfig) -> None:
             got=config.distillation,
             fix="leave --distillation out, or choose another --method",
         )
+    if (config.feedback or config.masked_consistency) and (
+        config.method == "dine" or config.distillation != "soft-targets"
+    ):
+        raise ConfigError(
+            "feedback and masked_consistency go with plain soft targets",
+            expected="distillation soft-targets, and another method than dine, which has its own feedback",
+            got=f"distillation {config.distillation}, method {config.method}",
+            fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
+        )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
             "the shortest span is longer than the longest",
@@ -118,7 +130,10 @@ def _distilled(
 ) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
-    require_comparable(teacher, _untrained_student(teacher, config), config)
+    student = _untrained_student(teacher, config)
+    require_comparable(teacher, student, config)
+    if config.masked_consistency:
+        special_tokens(student)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
@@ -131,7 +146,7 @@ def _distilled(
             role = "teacher"
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
-    _learn(teacher, student, views, config, accelerator, run)
+    _learn(teacher, student, views, config, accelerator, run, _expected(judgement, manifest, config))
     scale_logits(student.model, 1.0 / temperature_of(manifest))
     return Distilled(student, views[0], corpus, unadapted, judgement)
 
@@ -172,13 +187,22 @@ def _learn(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
+    expected: NDArray[np.float64] | None,
 ) -> None:
     if config.method == "dine":
         dine_student(student, views, config, accelerator, run)
+    elif config.feedback or config.masked_consistency:
+        distil_jointly(student, views, config, accelerator, run, expected)
     elif config.distillation == "soft-targets":
         distil_student(student, views, config, accelerator, run)
     else:
         distil_features(teacher, student, views, config, accelerator, run)
+
+
+def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:
+    """The class shares of the target, (classes,), where they were given or estimated; None where nothing is known."""
+    prior = judgement.prior or given_prior(config.target_prior, manifest.label_names)
+    return prior.array() if prior and prior.origin != "uniform" else None
 
 
 def _within_budget(
