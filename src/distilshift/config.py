@@ -37,6 +37,11 @@ class StageConfig:
     # Read by pydantic: an unknown key is an error, not a shrug.
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that the options which were given change."""
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved options as plain values, for provenance."""
         return asdict(self)
@@ -114,6 +119,16 @@ class AdaptConfig(InputConfig, TrainingConfig):
     There is no field for labels or for source text, here or anywhere below: adaptation is source-free.
     """
 
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The one method that adapts with probabilities alone."""
+        return {"method": "dine"} if given.get("teacher_probabilities") else {}
+
+    teacher_probabilities: str | None = option(
+        None,
+        "In the place of a teacher: a file (CSV, TSV, JSONL, Parquet, npz) of its probabilities, a row a text in the "
+        "order of the texts, a column a class; method is dine then, unless none is given.",
+    )
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
@@ -233,6 +248,7 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
     from pydantic import ValidationError
 
     merged = {key: value for layer in layers for key, value in layer.items()}
+    merged = kind.implied(merged) | merged
     try:
         config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
     except ValidationError as error:

@@ -32,6 +32,7 @@ LAYERS: list[list[set[str]]] = [
         {"adaptation"},
         {"dine"},
         {"distil", "distil_features", "joint"},
+        {"black_box"},
         {"export"},
         {"quantise"},
         {"evaluation"},
