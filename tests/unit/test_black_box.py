@@ -25,12 +25,8 @@ from distilshift.types import Example
 from texts import make_texts
 
 SIZES: dict[str, Any] = {"student_layers": 1, "adapt_epochs": 2, "distil_epochs": 12, "span_min_words": 2}
-RATES: dict[str, Any] = {
-    "adapt_learning_rate": 1e-4,
-    "distil_learning_rate": 3e-3,
-    "precision": "fp32",
-    "max_length": 32,
-}
+RATES: dict[str, Any] = {"adapt_learning_rate": 1e-4, "distil_learning_rate": 3e-3}
+MODEL: dict[str, Any] = {"precision": "fp32", "max_length": 32}
 
 
 @pytest.fixture
