@@ -17,7 +17,7 @@ PACKAGE = Path(distilshift.__file__).parent
 LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
-    [{"journal"}],
+    [{"journal"}, {"scan"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors", "target_prior", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}],
@@ -42,6 +42,7 @@ LIGHT = {
         "types",
         "config",
         "files",
+        "scan",
         "progress",
         "mapped",
         "journal",
