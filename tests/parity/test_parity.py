@@ -137,7 +137,8 @@ def test_fp32_is_the_same_function_everywhere(student: Any, name: str, texts: Te
     assert apart(reference) > 100 * FP32
     close(onnx_logits(bundle, texts, "fp32"), reference, FP32)
     probabilities = softmax(reference)
-    close(Predictor.load(bundle, model="fp32").probabilities(plain(texts)), probabilities, FP32)
+    # transformers knows no windows: it reads the beginning of a long text.
+    close(Predictor.load(bundle, model="fp32", max_windows=1).probabilities(plain(texts)), probabilities, FP32)
     close(pipeline_probabilities(bundle, texts), probabilities, FP32)
 
 
@@ -146,7 +147,7 @@ def test_fp32_is_the_same_function_everywhere(student: Any, name: str, texts: Te
 def test_int8_is_near_but_not_the_same(student: Any, name: str, texts: Texts):
     bundle = student(name)
     reference, raw = softmax(torch_logits(bundle, texts)), onnx_logits(bundle, texts, "int8")
-    quantised = Predictor.load(bundle, model="int8").probabilities(plain(texts), batch_size=len(texts))
+    quantised = Predictor.load(bundle, model="int8", max_windows=1).probabilities(plain(texts), batch_size=len(texts))
     close(quantised, softmax(raw), FP32)
     close(quantised, reference, INT8)
     assert np.abs(quantised - reference).max() > FP32

@@ -23,7 +23,7 @@ from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
 from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
-from distilshift.errors import RunError
+from distilshift.errors import ConfigError, RunError
 from distilshift.files import sha256_of
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
 from distilshift.methods import shot
@@ -34,6 +34,7 @@ from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.source import SupervisedObjective
+from distilshift.stage import seconds_setting
 from distilshift.types import Example
 from distilshift.views import LabelledView
 
@@ -289,3 +290,13 @@ def test_an_interrupt_after_the_last_step_is_not_lost():
             looks.append(interrupted())
         looks.append("went on")
     assert looks == [False, True]
+
+
+def test_a_duration_is_read_from_the_environment_or_refused(monkeypatch: pytest.MonkeyPatch):
+    assert seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0) == 60.0
+    monkeypatch.setenv("DISTILSHIFT_TEST_SECONDS", "0.5")
+    assert seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0) == 0.5
+    for wrong in ("soon", "-1", "nan"):
+        monkeypatch.setenv("DISTILSHIFT_TEST_SECONDS", wrong)
+        with pytest.raises(ConfigError, match=f"expected seconds, 0 or more, got '{wrong}'"):
+            seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0)
