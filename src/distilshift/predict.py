@@ -156,7 +156,7 @@ def latency_ms(runners: Sequence[Runner], examples: Sequence[Example], texts: in
 
 
 def _is_rust_error(error: BaseException) -> bool:
-    """The tokenizers library raises bare Exception, or where its code panics a BaseException that has no public name."""
+    """The tokenizers library raises bare Exception, or where it panics a BaseException without a public name."""
     return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
