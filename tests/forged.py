@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from distilshift.bundle import MANIFEST, Manifest, Statistics, write_manifest
+from distilshift.card import teacher_card
 from distilshift.files import sha256_of
 from distilshift.journal import fingerprint
 from encoders import make_checkpoint, make_tokenizer
@@ -56,8 +57,9 @@ def make_student(folder: Path) -> Path:
 def make_teacher(folder: Path) -> Path:
     """A teacher bundle of a random network."""
     make_checkpoint(folder, num_labels=2, id2label=dict(enumerate(LABELS)))
-    (folder / "README.md").write_text("# A teacher\n")
-    write_manifest(folder, Manifest("teacher", LABELS, "tiny", 32, statistics=STATISTICS))
+    manifest = Manifest("teacher", LABELS, "tiny", 32, statistics=STATISTICS)
+    (folder / "README.md").write_text(teacher_card(manifest))
+    write_manifest(folder, manifest)
     return folder
 
 

@@ -56,6 +56,10 @@ class UnsafeError(BundleError):
     """A file of a bundle or checkpoint could harm whoever loads it, or is not what its name says."""
 
 
+class LeakError(BundleError):
+    """A bundle holds more than the network, its tokenizer and aggregates: `inspect --strict`."""
+
+
 class ModelError(DistilshiftError):
     """A checkpoint cannot serve as a BERT-family text classifier."""
 

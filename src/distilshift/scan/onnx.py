@@ -5,6 +5,7 @@ Field numbers are those of onnx.proto.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import mmap
 from pathlib import Path
@@ -37,12 +38,27 @@ _OPERATORS = {
     ),
 }
 _STANDARD = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft"}
+# Where a message may hold text that no kernel reads: doc_string and metadata_props.
+_NOTES = {"model": (6, 14), "graph": (10, 16), "node": (6, 9), "tensor": (12, 16), "value": (3, 4), "attribute": (13,)}
 _MAX_TENSORS = 100_000
 _MAX_DIMENSIONS = 8
 
 
-def check_onnx(path: Path) -> Shapes:
-    """The constants of an ONNX file, by name, after a look at all of it.
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What an ONNX file holds besides its operators.
+
+    Attributes:
+        constants: shapes of its tensors, by a number and the name.
+        notes: text that no operator reads, and the text that operators take.
+    """
+
+    constants: Shapes = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def check_onnx(path: Path) -> Network:
+    """What an ONNX file holds, after a look at all of it.
 
     Raises:
         UnsafeError: not ONNX; an operator that is not a BERT's or that runs a graph of its own; data in other files;
@@ -62,11 +78,16 @@ class _Scan:
     """A pass over one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._shapes, self._count = path, Shapes(), 0
+        self._path, self._found = path, Network()
 
-    def model(self, message: memoryview) -> Shapes:
+    def _note(self, kind: str, field: Field) -> None:
+        if field.number in _NOTES[kind] and len(field.data):
+            self._found.notes.append(_text(field))
+
+    def model(self, message: memoryview) -> Network:
         graphs = 0
         for field in fields(message):
+            self._note("model", field)
             if field.number in (20, 25):
                 raise unsafe(self._path, "functions of its own" if field.number == 25 else "training steps", "a graph")
             if field.number == 7:
@@ -76,20 +97,25 @@ class _Scan:
                 raise unsafe(self._path, f"a part {field.number}", "an ONNX model")
         if graphs != 1:
             raise unsafe(self._path, f"{graphs} graphs", "an ONNX model with one graph")
-        return self._shapes
+        return self._found
 
     def _graph(self, message: memoryview) -> None:
         for field in fields(message):
+            self._note("graph", field)
             if field.number == 1:
                 self._node(field.data)
             elif field.number == 5:
                 self._tensor(field.data)
             elif field.number == 15:
                 raise unsafe(self._path, "a sparse tensor", "dense ones")
+            elif field.number in (11, 12, 13):
+                for part in fields(field.data):
+                    self._note("value", part)
 
     def _node(self, message: memoryview) -> None:
         names, domains = [], []
         for field in fields(message):
+            self._note("node", field)
             if field.number == 4:
                 names.append(_text(field))
             elif field.number == 7:
@@ -110,12 +136,16 @@ class _Scan:
                 raise unsafe(self._path, "a sparse tensor in an operator", "dense ones")
             if field.number in (5, 10):
                 self._tensor(field.data)
+            if field.number in (4, 9):
+                self._found.notes.append(_text(field))
+            self._note("attribute", field)
 
     def _tensor(self, message: memoryview) -> None:
         shape: list[int] = []
         kind = raw = loose = 0
         name = ""
         for field in fields(message):
+            self._note("tensor", field)
             if field.number == 1:
                 shape += varints(field.data) if len(field.data) else [field.value]
             elif field.number == 2:
@@ -129,14 +159,13 @@ class _Scan:
             elif field.number == 13 or (field.number == 14 and field.value):
                 raise unsafe(self._path, f"the tensor {brief(name)} with data in another file", "data in this file")
         self._check_tensor(name, shape, kind, raw, loose)
-        self._shapes[f"{self._count} {name}"] = tuple(shape)
-        self._count += 1
+        self._found.constants[f"{len(self._found.constants)} {name}"] = tuple(shape)
 
     def _check_tensor(self, name: str, shape: list[int], kind: int, raw: int, loose: int) -> None:
         """`raw` bytes, or `loose` bytes of numbers of at least one byte each, must be enough for the shape."""
         if kind not in _ITEM_BYTES:
             raise unsafe(self._path, f"the tensor {brief(name)} of data type {kind}", "numbers")
-        if self._count >= _MAX_TENSORS or len(shape) > _MAX_DIMENSIONS or max(shape, default=0) >= 2**63:
+        if len(self._found.constants) >= _MAX_TENSORS or len(shape) > _MAX_DIMENSIONS or max(shape, default=0) >= 2**63:
             raise unsafe(self._path, f"the tensor {brief(name)} of shape {brief(shape)}", "a shape")
         size = math.prod(shape)
         enough = math.ceil(size * _ITEM_BYTES[kind]) == raw if raw else size <= 2 * loose
