@@ -1,4 +1,4 @@
-"""The student bundle's model card: its README.md."""
+"""A bundle's model card: its README.md."""
 
 from __future__ import annotations
 
@@ -59,4 +59,21 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         f"{estimate_sentence(summary)}\n\n"
         "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
         '```\ndistilshift predict <this folder> "some text"\n```\n'
+    )
+
+
+def teacher_card(manifest: Manifest) -> str:
+    """Markdown with what the teacher is."""
+    known = manifest.statistics
+    facts = (
+        f"accuracy {known.validation_accuracy:.3f} on held-out source texts; logits divided by {known.temperature:.3f} "
+        "so that its probabilities are calibrated"
+        if known
+        else "imported without data: no statistics"
+    )
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
+        f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
+        f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
     )
