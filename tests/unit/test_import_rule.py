@@ -34,7 +34,7 @@ LAYERS: list[list[set[str]]] = [
         {"distil", "distil_features", "joint"},
         {"black_box"},
         {"export"},
-        {"quantise"},
+        {"quantise", "quantise_graph"},
         {"evaluation"},
     ],
     [{"student_bundle"}],

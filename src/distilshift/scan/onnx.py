@@ -32,6 +32,7 @@ _OPERATORS = {
     "com.microsoft": frozenset(
         {
             *("Attention", "BiasGelu", "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu", "FusedGemm"),
+            "GatherBlockQuantized",
             *("FusedMatMul", "Gelu", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "QAttention"),
             *("QEmbedLayerNormalization", "QuickGelu", "SkipLayerNormalization"),
         }
