@@ -1,4 +1,4 @@
-"""The student bundle's model card: its README.md."""
+"""A bundle's model card: its README.md."""
 
 from __future__ import annotations
 
@@ -91,4 +91,21 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         "is the default only if it labels enough texts as fp32 does and is faster, one text at a time on one thread. "
         "Reading stops where too many labels differ.\n\n"
         f"{forms_table(int8)}\n"
+    )
+
+
+def teacher_card(manifest: Manifest) -> str:
+    """Markdown with what the teacher is."""
+    known = manifest.statistics
+    facts = (
+        f"accuracy {known.validation_accuracy:.3f} on held-out source texts; logits divided by {known.temperature:.3f} "
+        "so that its probabilities are calibrated"
+        if known
+        else "imported without data: no statistics"
+    )
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
+        f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
+        f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
     )
