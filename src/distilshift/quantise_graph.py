@@ -189,7 +189,7 @@ def _lookup_4_bit(writer: _Writer, node: NodeProto, block: int) -> None:
     packed = writer.constant(f"{table}_int4", first | second << 4)
 
     def number(value: float) -> str:
-        return writer.constant(f"{table}_{value:g}", np.float32(value))
+        return writer.constant(f"{table}_{value:g}", np.array(value, np.float32))
 
     def part(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         return writer.node(kind, inputs, f"{result}_{name}", **attributes)
