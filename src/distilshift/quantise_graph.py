@@ -1,11 +1,13 @@
-"""An ONNX graph with fewer bits: products in int8, embeddings of 8 or 4 bits, weights in blocks.
+"""An ONNX graph with fewer bits: products in int8, embeddings of 8 or 4 bits.
 
 Written here rather than left to onnxruntime's quantiser, which rewrites a 70 MB file in seconds; the search for a form
-that keeps the labels needs dozens of them. The nodes are those that it writes, so that onnxruntime fuses them the same.
+that keeps the labels needs dozens of them. The nodes of a product are those that it writes, so that onnxruntime fuses
+them the same. All are of ONNX's own operators: onnxruntime's for 4 bits are missing where a browser runs the network.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +17,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-Products = Literal["int8", "int8 per tensor", "8-bit blocks"]
 Remedy = Literal["none", "labels", "speed"]
 
 # Signed weights of 7 bits. x86 CPUs without VNNI add products in pairs in 16 bits, where two of 255 x 127 do not fit
@@ -23,7 +24,7 @@ Remedy = Literal["none", "labels", "speed"]
 WEIGHT_LIMIT = 64
 # A smaller matrix, such as the last map to the classes, saves nothing and is what the logits hang on most.
 MIN_WEIGHTS = 1000
-# Weights that share a scale.
+# Numbers of an embedding of 4 bits that share a scale, where the width is a multiple of it.
 BLOCK = 32
 
 Weights = NDArray[np.float32]
@@ -35,14 +36,14 @@ class Form:
 
     Attributes:
         name: as the report says it.
-        products: of matrix products; blocks of 32 weights have a scale each, as have those of the other factor.
+        per_channel: each column of a matrix has a scale of its own.
         embedding_bits: 4 or 8 for the largest table, 8 for the others then; 32 leaves all as they are.
         spares_sensitive: the products that cost most precision stay in fp32.
         remedy: what must have been wrong with the form before for this one to help.
     """
 
     name: str
-    products: Products = "int8"
+    per_channel: bool = True
     embedding_bits: Literal[4, 8, 32] = 8
     spares_sensitive: bool = False
     remedy: Remedy = "none"
@@ -69,14 +70,12 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
     largest = max(tables, key=lambda name: _size(writer.stored[name]), default="")
     for node in model.graph.node:
         if _is_product(node, writer.stored) and node.output[0] not in spared:
-            _product(writer, node, form.products)
+            _product(writer, node, form.per_channel)
         elif node.op_type == "Gather" and node.input[0] in tables:
             _lookup(writer, node, 4 if form.embedding_bits == 4 and node.input[0] == largest else 8)
         else:
             writer.nodes.append(node)
     writer.finish()
-    if any(node.domain == "com.microsoft" for node in made.graph.node):
-        made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return made
 
 
@@ -93,9 +92,8 @@ class _Writer:
             self.stored[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
-        made = helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes)
-        self.nodes.append(made)
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def finish(self) -> None:
@@ -143,16 +141,13 @@ def _tables(graph: onnx.GraphProto) -> list[str]:
     return sorted(names - otherwise)
 
 
-def _product(writer: _Writer, node: NodeProto, products: Products) -> None:
+def _product(writer: _Writer, node: NodeProto, per_channel: bool) -> None:
     weights = numpy_helper.to_array(writer.stored[node.input[1]])
     if _attributes(node).get("transB", 0):
         weights = weights.T
     bias = node.input[2] if len(node.input) > 2 else None
     result = f"{node.output[0]}_product" if bias else node.output[0]
-    if products == "8-bit blocks":
-        _block_product(writer, node, weights, result)
-    else:
-        _int8_product(writer, node, weights, result, per_channel=products == "int8")
+    _int8_product(writer, node, weights, result, per_channel)
     if bias:
         writer.node("Add", [result, bias], node.output[0])
 
@@ -174,40 +169,41 @@ def _int8_product(writer: _Writer, node: NodeProto, weights: Weights, result: st
     writer.node("Mul", [real, factor], result)
 
 
-def _block_product(writer: _Writer, node: NodeProto, weights: Weights, result: str) -> None:
-    """MatMulNBits: blocks run along the inputs, a row for each output; unsigned numbers, 128 for zero."""
-    inputs, outputs = weights.shape
-    numbers, scales = _blocks(np.ascontiguousarray(weights.T), 8)
-    packed = (numbers + 128).astype(np.uint8).reshape(outputs, -1, BLOCK)
-    names = [
-        writer.constant(f"{node.input[1]}_blocks", packed),
-        writer.constant(f"{node.input[1]}_scales", scales.reshape(-1)),
-    ]
-    # Level 4: the other factor in int8.
-    shape = {"K": inputs, "N": outputs, "bits": 8, "block_size": BLOCK, "accuracy_level": 4}
-    writer.node("MatMulNBits", [node.input[0], *names], result, domain="com.microsoft", **shape)
-
-
 def _lookup(writer: _Writer, node: NodeProto, bits: int) -> None:
-    if bits == 4:
-        _lookup_4_bit(writer, node)
+    block = math.gcd(writer.stored[node.input[0]].dims[1], BLOCK)
+    if bits == 4 and block >= 8:
+        _lookup_4_bit(writer, node, block)
     else:
         _lookup_8_bit(writer, node)
 
 
-def _lookup_4_bit(writer: _Writer, node: NodeProto) -> None:
-    """GatherBlockQuantized: two numbers a byte, the first in the low half."""
+def _lookup_4_bit(writer: _Writer, node: NodeProto, block: int) -> None:
+    """Two numbers a byte, of the first and of the second half of a row; a scale for each block.
+
+    Taken apart in floating point, where 16 times the one plus the other is exact.
+    """
     table, ids, result = node.input[0], node.input[1], node.output[0]
     values = numpy_helper.to_array(writer.stored[table])
-    numbers, scales = _blocks(values, 4)
-    halves = (numbers[:, : values.shape[1]].astype(np.uint8) & 15).reshape(-1)
-    halves = np.append(halves, np.zeros(len(halves) % 2, np.uint8))
-    name = f"{table}_int4"
-    raw = (halves[0::2] | halves[1::2] << 4).tobytes()
-    writer.stored[name] = helper.make_tensor(name, TensorProto.INT4, values.shape, raw, raw=True)
-    inputs = [name, ids, writer.constant(f"{table}_scales", scales)]
-    axes = {"gather_axis": 0, "quantize_axis": 1, "block_size": BLOCK}
-    writer.node("GatherBlockQuantized", inputs, result, domain="com.microsoft", **axes)
+    numbers, scales = _blocks(values, block)
+    first, second = np.split((numbers + 8).astype(np.uint8), 2, axis=1)
+    packed = writer.constant(f"{table}_int4", first | second << 4)
+
+    def number(value: float) -> str:
+        return writer.constant(f"{table}_{value:g}", np.float32(value))
+
+    def part(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        return writer.node(kind, inputs, f"{result}_{name}", **attributes)
+
+    both = part("Cast", [part("Gather", [packed, ids], "bytes")], "both", to=TensorProto.FLOAT)
+    high = part("Floor", [part("Mul", [both, number(1 / 16)], "sixteenth")], "high")
+    low = part("Sub", [both, part("Mul", [high, number(16)], "sixteen")], "low")
+    whole = part("Sub", [part("Concat", [low, high], "halves", axis=-1), number(8)], "whole")
+    rows = part("Reshape", [whole, writer.constant(f"{table}_blocks", np.array([-1, block]))], "blocks")
+    looked = part("Gather", [writer.constant(f"{table}_scale", scales), ids], "scales")
+    factor = part("Reshape", [looked, writer.constant(f"{table}_column", np.array([-1, 1]))], "factor")
+    width = writer.constant(f"{table}_width", np.array([values.shape[1]]))
+    shape = part("Concat", [part("Shape", [ids], "places"), width], "shape", axis=0)
+    writer.node("Reshape", [part("Mul", [rows, factor], "real"), shape], result)
 
 
 def _lookup_8_bit(writer: _Writer, node: NodeProto) -> None:
@@ -222,15 +218,13 @@ def _lookup_8_bit(writer: _Writer, node: NodeProto) -> None:
     writer.node("Mul", [real, factor], result)
 
 
-def _blocks(values: Weights, bits: int) -> tuple[NDArray[np.int32], Weights]:
-    """Signed numbers, padded to whole blocks along each row, and a scale for each block, (rows, blocks).
+def _blocks(values: Weights, block: int) -> tuple[NDArray[np.int32], Weights]:
+    """Numbers from -8 to 7, in the shape of the values, and a scale for each block, (rows, blocks).
 
-    The number of largest size becomes the most negative one, which has no positive counterpart.
+    The value of largest size becomes -8, which has no positive counterpart.
     """
-    rows, width = values.shape
-    padded = np.pad(values, ((0, 0), (0, -width % BLOCK))).reshape(rows, -1, BLOCK)
-    largest = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[..., None], axis=2)
-    scales = largest / -(2 ** (bits - 1))
-    safe = np.where(scales == 0, 1, scales)
-    numbers = np.clip(np.rint(padded / safe), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(np.int32)
-    return numbers.reshape(rows, -1), scales[..., 0].astype(np.float32)
+    blocks = values.reshape(len(values), -1, block)
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)
+    scales = largest / -8
+    numbers = np.clip(np.rint(blocks / np.where(scales == 0, 1, scales)), -8, 7).astype(np.int32)
+    return numbers.reshape(values.shape), scales[..., 0].astype(np.float32)
