@@ -201,8 +201,8 @@ def fuzz_table() -> str:
         title = name.removeprefix("test_").replace("_", " ")
         lines.append(f"| {title} | {row['cases']:,} | {row['failed']} |")
     lines.append(
-        f"\n{found['cases']:,} cases, {found['failed']} of them failed; `{found['command']}`, {found['seconds']:.0f} s on "
-        "one thread. A failure is a result other than a value or an error of `distilshift.errors` on one printable line."
+        f"\n{found['cases']:,} cases, {found['failed']} of them failed; `{found['command']}`, {found['seconds']:.0f} s "
+        "on one thread. A failure is an end other than a value or an error of `distilshift.errors` on one line."
     )
     return "\n".join(lines)
 
@@ -218,11 +218,10 @@ def degenerate_table() -> str:
         return "Not measured yet: `python benchmarks/degenerate.py`."
     lines = ["| target | texts | adaptation | plain distillation | distilshift | why |", "|---" * 6 + "|"]
     for name, row in rows.items():
-        cells = [_percent(row[method]["accuracy"]) for method in ("plain-kd", "distilshift")]
         found = row["distilshift"]
-        lines.append(
-            f"| {name.replace('-', ' ')} | {row['texts']} | {found['adaptation']} | {' | '.join(cells)} | {found['reason']} |"
-        )
+        numbers = [_percent(row[method]["accuracy"]) for method in ("plain-kd", "distilshift")]
+        cells = [name.replace("-", " "), str(row["texts"]), found["adaptation"], *numbers, found["reason"]]
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append("\nAccuracy in per cent where labels exist. Made by `python benchmarks/degenerate.py`.")
     return "\n".join(lines)
 
