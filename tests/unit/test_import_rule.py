@@ -22,12 +22,21 @@ LAYERS: list[list[set[str]]] = [
     [{"predict"}, {"select", "priors", "target_prior", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}],
     [{"first_token"}, {"inner"}, {"strict"}],
-    [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}],
+    [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}, {"masking"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
     [{"methods"}],
     [{"judging"}],
-    [{"source"}, {"adaptation"}, {"dine"}, {"distil", "distil_features"}, {"export"}, {"quantise"}, {"evaluation"}],
+    [
+        {"source"},
+        {"adaptation"},
+        {"dine"},
+        {"distil", "distil_features", "joint"},
+        {"black_box"},
+        {"export"},
+        {"quantise", "quantise_graph"},
+        {"evaluation"},
+    ],
     [{"student_bundle"}],
     [{"pipeline"}],
     [{"demo"}, {"bench"}],
@@ -175,7 +184,7 @@ def test_every_module_has_a_layer_and_every_layer_its_modules():
 def test_losses_import_torch_alone():
     modules = sources()
     losses = {module for module in modules if module.startswith("losses.")}
-    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "neighbours")}
+    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "joint", "neighbours")}
     for module in losses:
         assert third_party(modules, module, lazy=True) == {"torch"}
         assert own(imports(modules[module], lazy=True), modules) == set()

@@ -25,6 +25,7 @@ from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
 from distilshift.errors import ConfigError, RunError
 from distilshift.files import sha256_of
+from distilshift.joint import JointObjective
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
 from distilshift.methods import shot
 from distilshift.methods.neighbours import AadObjective, NrcObjective
@@ -231,6 +232,32 @@ def test_a_stopped_distillation_of_features_ends_as_if_it_had_not_been(
     watch.stop(lambda: adapted("b", "none", distillation=form), at, act)
     assert adapted("b", "none", distillation=form) == whole != adapted("c", "none")
     assert watch.steps == list(range(at + (act is interrupt), 12))
+
+
+@pytest.mark.parametrize(("at", "act"), [(3, kill), (5, kill), (9, interrupt)])
+def test_a_stopped_joint_distillation_ends_as_if_it_had_not_been(
+    adapted: Any, checkpoints: None, monkeypatch: pytest.MonkeyPatch, at: int, act: Any
+):
+    """The student's feedback changes the bank after 4 and 8 of the 12 steps; masks are drawn at each."""
+    options = {"feedback": 0.5, "feedback_every": 1, "masked_consistency": 1.0, "target_prior": "0.3,0.7"}
+    if "joint" not in UNINTERRUPTED:
+        UNINTERRUPTED["joint"] = adapted("a", "none", **options)
+    watch = Watch(monkeypatch, JointObjective)
+    watch.stop(lambda: adapted("b", "none", **options), at, act)
+    assert adapted("b", "none", **options) == UNINTERRUPTED["joint"]
+    assert watch.steps == list(range(at + (act is interrupt), 12))
+
+
+def test_each_joint_option_reaches_the_weights(adapted: Any):
+    masked: dict[str, Any] = {"masked_consistency": 1.0}
+    every: dict[str, Any] = {"feedback": 0.5, "feedback_every": 1}
+    others = [every, every | {"target_prior": "0.3,0.7"}, {"feedback": 0.5}, masked, masked | {"mask_fraction": 0.5}]
+    students = [adapted(str(number), "none", **options) for number, options in enumerate([{}, *others, every | masked])]
+    assert len(set(students)) == len(students)
+    # After 3 epochs of 3 nothing would learn from an update.
+    assert adapted("last", "none", feedback=0.5, feedback_every=3) == adapted(
+        "never", "none", feedback=0.5, feedback_every=4
+    )
 
 
 def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
