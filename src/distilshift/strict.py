@@ -168,7 +168,7 @@ def _in_network(path: Path, tensors: Shapes) -> Iterator[str]:
 
 
 def _is_packed(shape: tuple[int, ...], tensors: Shapes) -> bool:
-    """Whether it may be a table of several numbers to a byte, or the scales of its blocks: narrower by a whole factor."""
+    """Whether it may be a table of several numbers to a byte, or its blocks' scales: narrower by a whole factor."""
     tables = [table for table in tensors.values() if len(table) == len(shape) == 2]
     return any(rows == shape[0] and shape[1] and width % shape[1] == 0 for rows, width in tables)
 
