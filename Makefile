@@ -21,6 +21,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/errors_catalogue.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/gain.py

@@ -127,7 +127,7 @@ def vader_domain(name: VaderName) -> VaderDomain:
         OutputError: the cache cannot be written.
     """
     if name not in VADER_FILES:
-        raise ConfigError("no such VADER domain", expected=" or ".join(VADER_FILES), got=repr(name))
+        raise ConfigError("no such VADER domain", expected=" or ".join(VADER_FILES), got=repr(name), fix="choose one")
     inner = _tar_member(fetch(VADER).read_bytes(), VADER_ARCHIVE)
     return VaderDomain(name, parse_snippets(_tar_member(inner, VADER_FILES[name])))
 
@@ -137,7 +137,9 @@ def _tar_member(archive: bytes, name: str) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         member = tar.extractfile(name)
         if member is None:
-            raise DataError("a VADER archive is not what it should be", expected=f"a file {name}")
+            raise DataError(
+                "a VADER archive is not what it should be", expected=f"a file {name}", fix="empty the cache"
+            )
         return member.read()
 
 
@@ -162,7 +164,8 @@ def _parse_line(number: int, line: str) -> Snippet:
         name, rating, text = line.split("\t", 2)
         return Snippet(name.split("_")[0], clean(text), float(rating))
     except ValueError:
-        raise DataError(f"line {number} is not a rated snippet", expected="id, rating, text", got=line[:80]) from None
+        problem = f"line {number} is not a rated snippet"
+        raise DataError(problem, expected="id, rating, text", got=line[:80], fix="empty the cache") from None
 
 
 def split_domain(domain: VaderDomain, seed: int = 0) -> DemoSplit:

@@ -70,7 +70,9 @@ def packaged_encoder(name: str) -> Path:
         OutputError: the cache cannot be written.
     """
     if name not in _MAKERS:
-        raise ModelError("no such packaged encoder", expected=" or ".join(PACKAGED_ENCODERS), got=repr(name))
+        raise ModelError(
+            "no such packaged encoder", expected=" or ".join(PACKAGED_ENCODERS), got=repr(name), fix="choose one"
+        )
     folder = cache_folder() / "encoders" / str(LAYOUT_VERSION) / name
     if _is_intact(folder):
         return folder

@@ -65,7 +65,8 @@ def named_tensors(graph: Any, prefix: str) -> Tensors:
             named[bias.removeprefix(prefix).removesuffix("bias") + "weight"] = to_array(stored[weight]).T
     orphans = [name for name in named if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" not in named]
     if orphans:
-        raise ModelError("the ONNX graph cannot be read back", expected="a weight for each bias", got=orphans[0])
+        problem, fix = "the ONNX graph cannot be read back", "choose another packaged encoder"
+        raise ModelError(problem, expected="a weight for each bias", got=orphans[0], fix=fix)
     return {name: np.ascontiguousarray(value) for name, value in named.items()}
 
 
@@ -85,7 +86,8 @@ def _bert_config(tensors: Tensors, heads: int) -> dict[str, Any]:
         positions = len(tensors["embeddings.position_embeddings.weight"])
         token_types = len(tensors["embeddings.token_type_embeddings.weight"])
     except KeyError as error:
-        raise ModelError("the ONNX graph is not a BERT encoder", expected=f"a parameter {error}") from error
+        problem, fix = "the ONNX graph is not a BERT encoder", "choose another packaged encoder"
+        raise ModelError(problem, expected=f"a parameter {error}", fix=fix) from error
     return {
         "architectures": ["BertModel"],
         "model_type": "bert",

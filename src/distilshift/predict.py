@@ -123,7 +123,7 @@ class Network:
         store = self.tokenise(examples)
         rows: NDArray[np.float32] | None = None
         for batch in sorted_batches(store.lengths, batch_size):
-            texts = max(1, RUN_TOKENS // int(store.lengths[batch].max()))
+            texts = max(1, RUN_TOKENS // max(1, int(store.lengths[batch].max())))
             for indices in (batch[start : start + texts] for start in range(0, len(batch), texts)):
                 values = self.run(store, indices)
                 if rows is None:

@@ -155,15 +155,22 @@ def _pieces(bundle: Path) -> int:
 
 def _in_network(path: Path, tensors: Shapes) -> Iterator[str]:
     """A network's constants are the model's tensors, transposed or quantised, and small things that go with them."""
-    known = {_sides(shape) for shape in tensors.values()}
-    network = check_onnx(path)
-    for name, shape in network.constants.items():
-        if elements({name: shape}) > _SMALL_CONSTANT and _sides(shape) not in known:
+    known, network = {_sides(shape) for shape in tensors.values()}, check_onnx(path)
+    constants = network.constants.items()
+    others = {name: s for name, s in constants if _sides(s) not in known and not _is_packed(s, tensors)}
+    for name, shape in others.items():
+        if elements({name: shape}) > _SMALL_CONSTANT:
             yield f"{path.name}: the constant {name.partition(' ')[2]} {list(shape)}"
-    small = sum(elements({name: s}) for name, s in network.constants.items() if _sides(s) not in known)
+    small = elements(others)
     if small > elements(tensors) // 50 + _SMALL_CONSTANT:
         yield f"{path.name}: {small:,} numbers in small constants"
     yield from (f"{path.name}: a note, {brief(n)}" for n in network.notes if len(n) > _MAX_NOTE_CHARS)
+
+
+def _is_packed(shape: tuple[int, ...], tensors: Shapes) -> bool:
+    """Whether it may be a table of several numbers to a byte, or its blocks' scales: narrower by a whole factor."""
+    tables = [table for table in tensors.values() if len(table) == len(shape) == 2]
+    return any(rows == shape[0] and shape[1] and width % shape[1] == 0 for rows, width in tables)
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def _module(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks itself up there
     spec.loader.exec_module(module)
     return module
 
@@ -37,6 +38,19 @@ def test_tables_are_what_the_result_files_give():
     for name in tables.PAGES:
         page = (ROOT / name).read_text(encoding="utf-8")
         assert tables.fill(page) == page
+
+
+def test_the_error_catalogue_is_what_the_code_gives():
+    assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == _module("errors_catalogue").page()
+
+
+def test_every_error_says_what_to_do():
+    """But for those of a programmer's numbers, where what is expected says it, and a row's error said again."""
+    entries = _module("errors_catalogue").entries()
+    assert len(entries) > 150
+    silent = [entry for entry in entries if not entry.values.get("fix") and entry.kind != "EstimateError"]
+    assert [entry.module for entry in silent] == ["data/rows.py"]
+    assert all(entry.values.get("expected") for entry in entries if entry.kind == "EstimateError")
 
 
 def test_example_configuration_resolves():

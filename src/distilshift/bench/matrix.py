@@ -151,7 +151,9 @@ def _check(config: MatrixConfig) -> None:
 
 def _require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"{key} are unknown", expected=f"some of {', '.join(known)}", got=", ".join(unknown))
+        raise ConfigError(
+            f"{key} are unknown", expected=f"some of {', '.join(known)}", got=", ".join(unknown), fix="correct them"
+        )
 
 
 def _require_once(key: str, values: Sequence[Any]) -> None:

@@ -29,7 +29,9 @@ def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Seque
         DataError: a label is not one of the names.
     """
     if unknown := {str(item.label) for item in examples} - set(names):
-        raise DataError("the target has other labels than the source", got=", ".join(sorted(unknown)))
+        raise DataError(
+            "the target has other labels than the source", got=", ".join(sorted(unknown)), fix="rename them"
+        )
     labels = np.array([names.index(str(item.label)) for item in examples])
     return logits.argmax(axis=1) == labels
 

@@ -114,7 +114,9 @@ def report_command(results: str, page: str | None) -> None:
         return
     path = Path(page)
     if not path.is_file() or "<!-- bench table: " not in path.read_text(encoding="utf-8"):
-        raise ConfigError(f"{page} has no place for the tables", expected="<!-- bench table: … -->, <!-- end -->")
+        raise ConfigError(
+            f"{page} has no place for the tables", expected="<!-- bench table: … -->, <!-- end -->", fix="add them"
+        )
     write_text(path, fill(path.read_text(encoding="utf-8"), "bench", tables))
 
 

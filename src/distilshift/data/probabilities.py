@@ -122,7 +122,10 @@ def _record(file: Path, line: str) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise DataError(
-            f"{file}, line 1: not a JSON object", expected='{"class": probability, ...}', got=shown(line.strip())
+            f"{file}, line 1: not a JSON object",
+            expected='{"class": probability, ...}',
+            got=shown(line.strip()),
+            fix="write one JSON object a line",
         )
     return record
 

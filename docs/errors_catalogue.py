@@ -1,0 +1,209 @@
+"""Write docs/errors.md: every error that the code can raise, its cause and fix, and whether a test meets its words.
+
+    python docs/errors_catalogue.py
+
+A test compares the page with what this gives.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "distilshift"
+PAGE = ROOT / "docs" / "errors.md"
+FIELDS = ("problem", "expected", "got", "fix")
+# Words of a message that say which one it is; shorter runs of letters occur anywhere.
+ENOUGH = 10
+HEAD = """# Errors
+
+Made by `python docs/errors_catalogue.py` from the code. Each error is one line on standard error, *problem:
+expected …, got …. Fix: …*, and exit code 2; `--verbose` adds the traceback. In Python each is a
+class of `distilshift.errors`, with the fields
+`problem`, `expected`, `got` and `fix`. What stands in braces is filled in.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place that makes an error.
+
+    Attributes:
+        kind: the class.
+        module: where, by its path in the package.
+        line: where in it, for the order alone.
+        values: problem, expected, got and fix, as templates; absent where the code gives none.
+    """
+
+    kind: str
+    module: str
+    line: int
+    values: dict[str, str]
+
+
+def error_classes() -> dict[str, str]:
+    """Name to first line of the docstring, of every class in errors.py and of those derived from them elsewhere."""
+    found = {"DistilshiftError": ""}
+    for path in [SOURCE / "errors.py", *sorted(SOURCE.rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in found for b in node.bases):
+                found[node.name] = (ast.get_docstring(node) or "").splitlines()[0]
+    return found
+
+
+def template(node: ast.expr | None, known: dict[str, ast.expr]) -> str:
+    """An expression as a message shows it: text as it is, the rest in braces.
+
+    Args:
+        node: the expression.
+        known: arguments of a helper by the names of its parameters.
+    """
+    if isinstance(node, ast.Name) and node.id in known:
+        return template(known[node.id], {})
+    if node is None or (isinstance(node, ast.Constant) and node.value is None):
+        return ""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(template(part, known) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return template(node.value, known)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return template(node.left, known) + template(node.right, known)
+    if isinstance(node, ast.IfExp):
+        return " / ".join(filter(None, (template(node.body, known), template(node.orelse, known))))
+    return "{" + ast.unparse(node) + "}"
+
+
+def fields_of(call: ast.Call) -> dict[str, ast.expr]:
+    """The expressions of an error's fields."""
+    found = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg in FIELDS}
+    return ({"problem": call.args[0]} if call.args else {}) | found
+
+
+def called(node: ast.AST) -> str:
+    """The name of what a call calls."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A function that makes an error of what it is given."""
+
+    kind: str
+    call: ast.Call
+    parameters: list[str]
+    defaults: dict[str, ast.expr]
+
+    def arguments(self, call: ast.Call) -> dict[str, ast.expr]:
+        """The arguments of a call by parameter."""
+        given = dict(zip(self.parameters, call.args, strict=False))
+        return self.defaults | given | {word.arg: word.value for word in call.keywords if word.arg}
+
+
+def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[str, Helper]:
+    """By name, the functions that return an error one of whose fields is a parameter."""
+    found = {}
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or getattr(node.returns, "id", "") not in kinds:
+                continue
+            names = [argument.arg for argument in node.args.args if argument.arg != "self"]
+            calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and called(call) in kinds]
+            if len(calls) == 1 and any(getattr(value, "id", "") in names for value in fields_of(calls[0]).values()):
+                tail = node.args.defaults
+                defaults = dict(zip(names[len(names) - len(tail) :], tail, strict=True))
+                found[node.name] = Helper(called(calls[0]), calls[0], names, defaults)
+    return found
+
+
+def entries() -> list[Entry]:
+    """Every error of the package, by class, module and line."""
+    kinds = error_classes()
+    trees = {
+        path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
+    made = helpers(trees, kinds)
+    inner = {id(helper.call) for helper in made.values()}
+    found = []
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            name = called(node)
+            if not isinstance(node, ast.Call) or id(node) in inner or name not in kinds.keys() | made.keys():
+                continue
+            helper = made.get(name)
+            values = fields_of(helper.call if helper else node)
+            known = helper.arguments(node) if helper else {}
+            kind = helper.kind if helper else name
+            if values:
+                texts = {key: " ".join(template(value, known).split()) for key, value in values.items()}
+                found.append(Entry(kind, module, node.lineno, {k: v for k, v in texts.items() if v}))
+    return sorted(found, key=lambda entry: (list(kinds).index(entry.kind), entry.module, entry.line))
+
+
+def tested_words() -> list[str]:
+    """The pieces of text in the tests that are long enough to tell one message from another."""
+    pieces = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                plain = re.sub(r"\\(.)", r"\1", node.value)
+                pieces += [" ".join(piece.split()) for piece in re.split(r"\.\*|\||\\d\+|\n|\{|\}", plain)]
+    return sorted({piece for piece in pieces if len(piece) >= ENOUGH})
+
+
+def fragments(entry: Entry) -> Iterator[str]:
+    """The fixed words of what an error says is wrong; of those with one problem for all, what was found."""
+    shared = {"{path} is refused before it is loaded", "{path} is damaged or edited", "the examples cannot be used"}
+    keys = ("got",) if entry.values.get("problem") in shared else ("problem",)
+    for key in keys:
+        yield from (part.strip(" ,:;'") for part in re.split(r"\{[^{}]*\}|/", entry.values.get(key, "")))
+
+
+def is_tested(entry: Entry, words: list[str]) -> bool:
+    """Whether some test has the message's words, or a good part of them."""
+    for fragment in fragments(entry):
+        enough = min(ENOUGH, len(fragment))
+        if enough >= 5 and any(fragment in piece or (len(piece) >= ENOUGH and piece in fragment) for piece in words):
+            return True
+    return False
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _row(entry: Entry) -> str:
+    cells = [entry.values.get(key, "") for key in FIELDS]
+    return f"| {' | '.join(map(_cell, cells))} | `{entry.module}` |"
+
+
+def page() -> str:
+    """The page, as Markdown."""
+    kinds, found, words = error_classes(), entries(), tested_words()
+    lines = [HEAD]
+    for kind, meaning in kinds.items():
+        rows = [_row(entry) for entry in found if entry.kind == kind]
+        if rows:
+            lines += [f"## {kind}\n\n{meaning}\n", "| problem | expected | got | fix | where |", "|---" * 5 + "|"]
+            lines += [*dict.fromkeys(rows), ""]
+    untested = [entry for entry in found if not is_tested(entry, words)]
+    lines.append(
+        f"## Tests\n\nOf {len(found)} errors, {len(found) - len(untested)} have a test that names words of theirs, by "
+        "a search through the tests' strings. The others, which a test may still meet without quoting them:\n"
+    )
+    for entry in untested:
+        said = ": ".join(entry.values[key] for key in ("problem", "got") if entry.values.get(key))
+        lines.append(f"- `{entry.module}`: {said.replace('<', '&lt;')}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Targets that no adaptation can help with: it is refused with the reason, and the student is that of plain labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+import degenerate
+from distilshift import adapt, pipeline
+from distilshift.bundle import read_manifest
+from distilshift.student_bundle import Distilled
+from distilshift.types import Example
+from texts import NEUTRAL, make_texts
+
+OPTIONS: dict[str, Any] = {
+    **{"student_layers": 1, "adapt_epochs": 2, "distil_epochs": 1, "spans": 0, "precision": "fp32"},
+    "distil_learning_rate": 1e-3,
+}
+TEXTS = 240
+
+
+def ordinary() -> list[str]:
+    return [text for text, _ in make_texts(TEXTS, 2)]
+
+
+def noise(rng: random.Random) -> str:
+    return " ".join("".join(rng.choices("bcdfghjklmnpqrstvwxz", k=rng.randint(1, 9))) for _ in range(8))
+
+
+def mostly_noise() -> list[str]:
+    rng = random.Random(0)
+    return [noise(rng) if index % 10 else text for index, text in enumerate(ordinary())]
+
+
+def off_topic() -> list[str]:
+    rng = random.Random(0)
+    return [" ".join(rng.choices(NEUTRAL, k=rng.randint(3, 12))) for _ in range(TEXTS)]
+
+
+def other_language() -> list[str]:
+    rng, letters = random.Random(0), "αβγδεζηθικλμνξοπρστυφχψω"
+    return [" ".join("".join(rng.choices(letters, k=5)) for _ in range(rng.randint(4, 12))) for _ in range(TEXTS)]
+
+
+# Each with a reason that the gate may give.
+KINDS: dict[str, tuple[Callable[[], list[str]], str]] = {
+    "thirty texts": (lambda: ordinary()[:30], "fewer than 50: too few texts, or copies"),
+    "duplicates": (lambda: ordinary()[:12] * 20, "12 different predictions, fewer than 50: too few texts, or copies"),
+    "one class": (
+        lambda: [text for text, label in make_texts(2 * TEXTS, 2) if label == "positive"],
+        "tells next to nothing of these texts' class",
+    ),
+    "another language": (other_language, "refused: "),
+    "noise": (mostly_noise, "refused: "),
+    "off topic": (off_topic, "refused: "),
+}
+EMPTY = dataclasses.make_dataclass("Empty", [("runtime", dict)])({})
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Distilled]:
+    """What was distilled; the export is left out."""
+    found: list[Distilled] = []
+    monkeypatch.setattr(pipeline, "write_student", lambda folder, each, *rest: found.append(each))
+    monkeypatch.setattr(pipeline, "read_manifest", lambda path, kind: read_manifest(path) if path.exists() else EMPTY)
+    return found
+
+
+def test_an_ordinary_target_is_not_refused(teacher_bundle: Path, tmp_path: Path, made: list[Distilled]):
+    """The positive control: the same teacher, options and number of texts."""
+    adapt(teacher_bundle, ordinary(), tmp_path / "s", **OPTIONS)
+    assert made[0].judgement.adaptation == "accepted", made[0].judgement.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_degenerate_target_is_refused_and_does_no_harm(
+    teacher_bundle: Path, tmp_path: Path, made: list[Distilled], kind: str
+):
+    texts, reason = KINDS[kind][0](), KINDS[kind][1]
+    for name, options in (("adapted", OPTIONS), ("plain", OPTIONS | {"method": "none"})):
+        adapt(teacher_bundle, texts, tmp_path / name, **options)
+    adapted, plain = made
+    assert adapted.judgement.adaptation == "refused", adapted.judgement
+    assert reason in adapted.judgement.reason
+    weights = plain.student.model.state_dict()
+    assert all((value == weights[name]).all() for name, value in adapted.student.model.state_dict().items())
+
+
+def test_the_benchmarks_targets_are_what_they_are_called():
+    train = [Example(text, label=label) for text, label in make_texts(200, 1)]
+    test = [Example(text, label=label) for text, label in make_texts(40, 2)]
+    made = {name: make(train, test) for name, make in degenerate.KINDS.items() if name != "off-topic"}
+    assert len(made["thirty-texts"].texts) == 30
+    assert {item.label for item in [*made["one-class"].texts, *made["one-class"].test]} == {"negative"}
+    assert len({item.text for item in made["duplicates"].texts}) == 4
+    letters = "".join(item.text for item in made["other-language"].texts)
+    assert not any(character.isascii() and character.isalpha() for character in letters)
+    kept = sum(new.text == old.text for new, old in zip(made["noise"].texts, train, strict=True))
+    assert 5 < kept < 40
+    assert made["other-language"].test == []
+
+
+def test_a_kind_that_is_measured_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = [Example(text, label=label) for text, label in make_texts(100, 1)]
+    seen: list[list[Example]] = []
+
+    class Result:
+        summary: ClassVar = {"adaptation": "refused", "adaptation_reason": "too few"}
+
+    def fake(teacher: Path, texts: list[Example], *rest: Any, **options: Any) -> Any:
+        seen.append(texts)
+        return Result
+
+    monkeypatch.setattr(degenerate, "RESULTS", tmp_path)
+    monkeypatch.setattr(degenerate, "load", lambda domain, split=None: rows)
+    monkeypatch.setattr(degenerate, "taught", lambda source, seed, work: tmp_path / "teacher")
+    monkeypatch.setattr(degenerate, "adapt", fake)
+    monkeypatch.setattr(degenerate, "evaluate", lambda *args, **options: SimpleNamespace(accuracy=0.5))
+    for _ in range(2):
+        degenerate.main(["thirty-texts", "--work", str(tmp_path)])
+    assert len(seen) == 2  # one a method
+    assert all(item.label is None for texts in seen for item in texts)
+    row = json.loads((tmp_path / "thirty-texts.json").read_text())
+    assert row["texts"] == 30
+    assert (row["distilshift"]["adaptation"], row["distilshift"]["reason"]) == ("refused", "too few")
+    assert row["plain-kd"]["accuracy"] == 0.5
