@@ -35,7 +35,7 @@ browser:
 
 soak: $(VENV)/.dev
 	$(BIN)/python benchmarks/soak.py --kills 20
-	$(BIN)/python benchmarks/fuzz.py --cases 4500
+	$(BIN)/python benchmarks/fuzz.py --cases 4200
 
 lock: $(VENV)/.dev
 	echo '# Exact versions that the results and the tests were made with; made by `make lock`.' > constraints.txt

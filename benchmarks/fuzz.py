@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    start = time.perf_counter()
+    start, code = time.perf_counter(), revision()  # the code may change while this runs
     test = [sys.executable, "-m", "pytest", TEST, "-p", "no:xdist", "--hypothesis-show-statistics"]
     done = subprocess.run(
         [*test, f"--hypothesis-seed={options.seed}"],
@@ -61,7 +61,7 @@ def main() -> None:
         "failed": sum(test["failed"] for test in tests.values()),
         "passed": done.returncode == 0,
         "seconds": time.perf_counter() - start,
-        "revision": revision(),
+        "revision": code,
         "hardware": hardware(),
         "versions": versions(),
         "tests": tests,
