@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint docs bench soak lock clean
+.PHONY: demo test unit lint docs bench edge browser soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/distilshift demo --overwrite
@@ -25,8 +25,16 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/gain.py
 
+edge: $(VENV)/.dev
+	$(BIN)/python benchmarks/edge.py
+
+# What tests/edge needs beside Python: Node's packages here; Node itself and Chromium come from the system.
+browser:
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/edge
+
 soak: $(VENV)/.dev
 	$(BIN)/python benchmarks/soak.py --kills 20
+	$(BIN)/python benchmarks/fuzz.py --cases 4500
 
 lock: $(VENV)/.dev
 	echo '# Exact versions that the results and the tests were made with; made by `make lock`.' > constraints.txt

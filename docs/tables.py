@@ -159,6 +159,45 @@ def scale_table() -> str:
     return "\n".join(lines)
 
 
+def edge_table() -> str:
+    """What runs on a device, from benchmarks/edge.py."""
+    path = RESULTS / "edge" / "edge.json"
+    if not path.exists():
+        return "Not measured yet: `make edge`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    references = list(next(iter(found["summary"].values()))["times_faster"])
+    heads = ["", "accuracy", "on the device", "p50", "p95", "texts/s", *(f"× {name}" for name in references)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, row in found["summary"].items():
+        cells = [f"{100 * row['test_accuracy']:.1f} %", f"{found['size_bytes'][name] / 1e6:.1f} MB"]
+        cells += [f"{row['latency_ms_p50']:.2f} ms", f"{row['latency_ms_p95']:.2f} ms"]
+        cells += [f"{row['texts_per_second']:.0f}", *(f"{times:.1f}" for times in row["times_faster"].values())]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [f"\n{name} was skipped: {reason}" for name, reason in found["skipped"].items()]
+    samples = len(next(iter(found["samples"].values()))["latency_ms"])
+    lines.append(
+        f"\nAccuracy on the 400 held-out reviews of {found['target']}, cut at their first tokens; p50 and p95 of "
+        f"{samples} reviews, one at a time, texts/s in batches of 32, one thread of an {found['hardware']['cpu']}.\n"
+    )
+    return "\n".join([*lines, *_process_lines(found["processes"])])
+
+
+def _process_lines(processes: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, starts in processes["first_label"].items():
+        seconds = [start["seconds"] for start in starts]
+        memory = max(start["peak_memory_bytes"] for start in starts)
+        lines.append(
+            f"- {name}: first label {np.median(seconds):.2f} s after the process's start ({min(seconds):.2f}–"
+            f"{max(seconds):.2f}), peak memory {memory / 1e6:.0f} MB."
+        )
+    streams = processes["stream_peak_memory_bytes"]
+    shown = ", ".join(f"{size / 1e6:.0f} MB over {int(rows):,} rows" for rows, size in streams.items())
+    install = processes["install"]
+    size = f"{install['bytes'] / 1e6:.0f} MB" if "bytes" in install else f"not measured, {install['skipped']}"
+    return [*lines, f"- `predict` from standard input: {shown}.", f"- Base install, without pip: {size}."]
+
+
 def bench_tables() -> str:
     """The tables of `distilshift bench`."""
     return report.report(RESULTS)
@@ -170,9 +209,10 @@ TABLES = {
     "speed": speed_table,
     "profile": profile_table,
     "scale": scale_table,
+    "edge": edge_table,
     "bench": bench_tables,
 }
-PAGES = ("README.md", "docs/performance.md", "docs/results.md")
+PAGES = ("README.md", "docs/edge.md", "docs/performance.md", "docs/results.md")
 
 
 def fill(page: str) -> str:

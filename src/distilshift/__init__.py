@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ _HOMES = {
     "teach": "source",
 }
 
-__version__ = version("distilshift")
 __all__ = [
     "AdaptConfig",
     "EvaluateConfig",
@@ -45,6 +43,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # a tenth of the time to the first label
+
+        return version("distilshift")
     if name not in _HOMES:
         raise AttributeError(f"module 'distilshift' has no attribute {name!r}")
     return getattr(import_module(f"distilshift.{_HOMES[name]}"), name)

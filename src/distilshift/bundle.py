@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from distilshift.errors import BundleError
+from distilshift.errors import BundleError, UnsafeError
 from distilshift.files import sha256_of, staged_folder, write_json
+from distilshift.scan.folder import check_file
+from distilshift.scan.json_file import read_object
+from distilshift.scan.manifest import wrong_value
+from distilshift.scan.names import EXECUTABLE_SUFFIXES, MAX_FILES, require_name
 
 MANIFEST = "distilshift.json"
 SCHEMA_VERSION = 1
-# What a loader might run rather than read.
-EXECUTABLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so", ".joblib"})
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 Kind = Literal["teacher", "student"]
@@ -136,14 +138,11 @@ def _read_json(bundle: Path) -> dict[str, Any]:
             fix="distilshift import makes one of a Hugging Face classifier, distilshift teach of labelled texts",
         )
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise _damaged(path, f"over {MAX_MANIFEST_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_object(path, MAX_MANIFEST_BYTES)
+    except UnsafeError as error:
+        raise _damaged(path, str(error.got)) from None
+    except OSError as error:
         raise _damaged(path, str(error)) from None
-    if not isinstance(content, dict):
-        raise _damaged(path, "not a JSON object")
-    return content
 
 
 def _known(kind: type[Any], content: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +152,8 @@ def _known(kind: type[Any], content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_json(bundle: Path, content: dict[str, Any]) -> Manifest:
+    if wrong := wrong_value(content):
+        raise _damaged(bundle / MANIFEST, f"no usable {wrong}")
     try:
         values = _known(Manifest, content)
         if values.get("statistics"):
@@ -162,17 +163,25 @@ def _from_json(bundle: Path, content: dict[str, Any]) -> Manifest:
         raise _damaged(bundle / MANIFEST, str(error)) from None
 
 
-def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None) -> None:
-    """Check the files a manifest lists against their hashes, and that nothing else is there to be loaded.
+def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None, *, scan: bool = True) -> None:
+    """Check the files a manifest lists against their hashes, and that nothing there could harm whoever loads it.
+
+    The hashes find damage; whoever makes a bundle makes them, too. So each file is looked at before anything loads it.
 
     Args:
         bundle: the folder.
         manifest: its manifest.
         only: just these files, for a start that reads no others.
+        scan: look at what is in them, too; off where the caller does.
 
     Raises:
         BundleError: naming the first file that is missing, changed, foreign, or leads out of the bundle.
+        UnsafeError: a file is not what its name says, or could harm whoever loads it.
     """
+    if len(manifest.files) > MAX_FILES:
+        raise _damaged(bundle / MANIFEST, f"{len(manifest.files):,} files listed")
+    for name in manifest.files:
+        require_name(bundle, name)
     for name in only if only is not None else sorted(manifest.files):
         path = bundle / name
         if name not in manifest.files:
@@ -183,6 +192,8 @@ def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None
             raise _damaged(path, "it leads out of the bundle")
         if sha256_of(path) != manifest.files[name]:
             raise _damaged(path, f"its sha256 is not the manifest's {manifest.files[name][:12]}…")
+        if scan:
+            check_file(path)
     if only is None:
         _refuse_foreign(bundle, manifest)
 

@@ -1,4 +1,4 @@
-"""The student bundle's model card: its README.md."""
+"""A bundle's model card: its README.md."""
 
 from __future__ import annotations
 
@@ -32,17 +32,44 @@ def _how(summary: dict[str, Any]) -> str:
     return f"adapted by {summary['method']} to" if summary["adaptation"] == "accepted" else "distilled on"
 
 
+def _speed_cells(speeds: Any) -> list[str]:
+    """p50, p95 and throughput, on one thread and on all cores."""
+    cells = [
+        f"{each['latency_ms_p50']:.1f} / {each['latency_ms_p95']:.1f} ms, {each['texts_per_second']:.0f} texts/s"
+        for each in speeds
+    ]
+    return cells or ["not timed", "not timed"]
+
+
+def _form_row(name: str, size_bytes: int, labels: str, speeds: Any, verdict: str) -> str:
+    return f"| {' | '.join([name, f'{size_bytes / 1e6:.1f} MB', labels, *_speed_cells(speeds), verdict])} |"
+
+
+def forms_table(int8: dict[str, Any]) -> str:
+    """All forms of the network that were tried, beside fp32 as it ran in turns with the chosen one."""
+    heads = ["form", "ONNX file", "labels as fp32, largest difference of a logit"]
+    heads += ["one thread: one text p50 / p95, batches of 32", "all cores", "verdict"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    chosen = next(each for each in int8["tried"] if each["form"] == int8["form"])
+    lines.append(_form_row("fp32", int8["fp32_bytes"], "–", chosen["fp32_speeds"], "–"))
+    for each in int8["tried"]:
+        labels = f"{each['agreement']:.1%} of {each['texts']} texts, {each['max_difference']:.2g}"
+        lines.append(_form_row(each["form"], each["size_bytes"], labels, each["speeds"], each["verdict"]))
+    return "\n".join(lines)
+
+
 def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
     shares = ", ".join(f"{name} {share:.2f}" for name, share in summary["predicted_shares"].items())
-    verdict = "the default" if int8["accepted"] else "not the default: too few labels agree, or no faster"
+    verdict = "the default" if int8["accepted"] else f"not the default: {int8['verdict']}"
     rows = [
         ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} unlabelled texts"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
         ("labels as its teacher", f"{summary['teacher_agreement']:.1%} of {int8['texts']} target texts"),
         ("predicted shares there", shares),
         ("int8 labels as fp32", f"{int8['agreement']:.1%} of {int8['texts']} target texts; {verdict}"),
+        ("form of int8", int8["form"]),
         ("size of the ONNX file", f"fp32 {int8['fp32_bytes'] / 1e6:.1f} MB, int8 {int8['int8_bytes'] / 1e6:.1f} MB"),
         (
             "latency, one text, one thread, p50",
@@ -58,5 +85,27 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         f"{verdict_sentence(summary)}\n\n"
         f"{estimate_sentence(summary)}\n\n"
         "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
-        '```\ndistilshift predict <this folder> "some text"\n```\n'
+        '```\ndistilshift predict <this folder> "some text"\n```\n\n'
+        "## Forms that were tried\n\n"
+        f"The exported network is within {summary['export']['max_difference']:.1g} of PyTorch's logits. A smaller form "
+        "is the default only if it labels enough texts as fp32 does and is faster, one text at a time on one thread. "
+        "Reading stops where too many labels differ.\n\n"
+        f"{forms_table(int8)}\n"
+    )
+
+
+def teacher_card(manifest: Manifest) -> str:
+    """Markdown with what the teacher is."""
+    known = manifest.statistics
+    facts = (
+        f"accuracy {known.validation_accuracy:.3f} on held-out source texts; logits divided by {known.temperature:.3f} "
+        "so that its probabilities are calibrated"
+        if known
+        else "imported without data: no statistics"
+    )
+    return (
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
+        f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
+        f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
     )

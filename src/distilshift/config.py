@@ -37,6 +37,11 @@ class StageConfig:
     # Read by pydantic: an unknown key is an error, not a shrug.
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that the options which were given change."""
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved options as plain values, for provenance."""
         return asdict(self)
@@ -114,6 +119,16 @@ class AdaptConfig(InputConfig, TrainingConfig):
     There is no field for labels or for source text, here or anywhere below: adaptation is source-free.
     """
 
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The one method that adapts with probabilities alone."""
+        return {"method": "dine"} if given.get("teacher_probabilities") else {}
+
+    teacher_probabilities: str | None = option(
+        None,
+        "In the place of a teacher: a file (CSV, TSV, JSONL, Parquet, npz) of its probabilities, a row a text in the "
+        "order of the texts, a column a class; method is dine then, unless none is given.",
+    )
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
@@ -162,6 +177,14 @@ class AdaptConfig(InputConfig, TrainingConfig):
     span_text_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "Share of the whole text's label in that of a span; the rest is what the teacher says of the span alone."
     )
+    feedback: Annotated[float, Ge(0), Le(1)] = option(
+        0.0, "Joint adaptation: share of the student's own predictions in each update of its labels; 0: none."
+    )
+    feedback_every: Annotated[int, Ge(1)] = option(2, "Epochs between two updates of the labels by feedback.")
+    masked_consistency: Annotated[float, Ge(0)] = option(
+        0.0, "Weight of learning the same labels from copies of the texts with masked word pieces; 0: none."
+    )
+    mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.15, "Share of the word pieces masked in such a copy.")
     max_windows: Annotated[int, Ge(1)] = option(
         6,
         "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "
@@ -225,6 +248,7 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
     from pydantic import ValidationError
 
     merged = {key: value for layer in layers for key, value in layer.items()}
+    merged = kind.implied(merged) | merged
     try:
         config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
     except ValidationError as error:

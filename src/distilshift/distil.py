@@ -40,10 +40,14 @@ class DistilObjective(Objective):
     def lengths(self, epoch: int) -> NDArray[np.int64]:
         return self._view(epoch).texts.lengths
 
+    def targets(self, batch: Batch) -> Tensor:
+        """Logits that a batch learns from, (share, classes) float32, on the CPU."""
+        return self._view(batch.epoch).targets(batch.indices)
+
     def loss(self, model: Any, batch: Batch) -> Tensor:
         view = self._view(batch.epoch)
         logits = model(**self._student.inputs(view.texts, batch.indices, self._device)).logits
-        targets = view.targets(batch.indices).to(self._device)
+        targets = self.targets(batch).to(self._device)
         return batch.mean(soft_target_divergence(logits.float(), targets, self._temperature))
 
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.errors import ModelError
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
+from distilshift.scan.folder import check_checkpoint
 from distilshift.types import Example
 
 transformers.logging.set_verbosity_error()
@@ -115,8 +116,11 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
     Raises:
         ModelError: it cannot be found or loaded, has no (single-label) classification head, or its tokenizer
             does not fit its embedding.
+        UnsafeError: a file of a local folder could harm whoever loads it.
     """
     source, options = locate(name), {}
+    if Path(source).is_dir():
+        check_checkpoint(Path(source))
     if label_names is not None:
         names = dict(enumerate(label_names))
         options = {
@@ -184,9 +188,9 @@ def _require_head(name: str, model: Any, missing: Sequence[str]) -> None:
 
 
 def _require_fit(name: str, model: Any, tokenizer: Any) -> None:
-    rows, pieces = model.config.vocab_size, len(tokenizer)
     if not tokenizer.is_fast:
         raise ModelError(f"{name!r} has no fast tokenizer", expected="tokenizer.json", fix="save it with one")
+    rows, pieces = model.config.vocab_size, max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
     special = len(tokenizer.all_special_ids)  # all there is where transformers finds no file and makes one up
     if not special < pieces <= rows:
         raise ModelError(

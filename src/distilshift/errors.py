@@ -32,7 +32,12 @@ class DistilshiftError(Exception):
         line = f"{self.problem}: {facts}" if facts else self.problem
         if self.fix:
             line = f"{line.rstrip('.')}. Fix: {self.fix}"
-        return " ".join(line.split())
+        # File names and contents are quoted; a terminal shall not take them for commands.
+        return "".join(char if char.isprintable() else _escaped(char) for char in " ".join(line.split()))
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 class ConfigError(DistilshiftError):
@@ -45,6 +50,14 @@ class DataError(DistilshiftError):
 
 class BundleError(DistilshiftError):
     """A bundle is missing, damaged, edited or of the wrong kind."""
+
+
+class UnsafeError(BundleError):
+    """A file of a bundle or checkpoint could harm whoever loads it, or is not what its name says."""
+
+
+class LeakError(BundleError):
+    """A bundle holds more than the network, its tokenizer and aggregates: `inspect --strict`."""
 
 
 class ModelError(DistilshiftError):

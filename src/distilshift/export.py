@@ -63,7 +63,16 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
     graph = onnx.load(path)
     # The exporter's shape notes contradict the transposed weights that the quantiser makes.
     del graph.graph.value_info[:]
+    _strip_notes(graph)
     onnx.save(graph, path)
+
+
+def _strip_notes(model: Any) -> None:
+    """Leave out the exporter's stack traces: they name the folders of the machine, and a bundle travels."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 @contextmanager

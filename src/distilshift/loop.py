@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -25,9 +24,10 @@ from distilshift.data.batch import shuffled_batches
 from distilshift.first_token import first_token_only
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
+from distilshift.stage import seconds_setting
 
 # Shorter on a machine that is often cut off, and in the tests that kill.
-CHECKPOINT_SECONDS = float(os.environ.get("DISTILSHIFT_CHECKPOINT_SECONDS", "60"))
+CHECKPOINT_SECONDS = seconds_setting("DISTILSHIFT_CHECKPOINT_SECONDS", 60.0)
 GRADIENT_NORM = 1.0
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from numpy.typing import NDArray
 
 from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
+from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
@@ -22,8 +24,10 @@ from distilshift.distil import distil_student
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
+from distilshift.joint import distil_jointly
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
+from distilshift.masking import special_tokens
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
@@ -41,7 +45,7 @@ CANDIDATES_A_TEXT = 4
 
 
 def adapt(
-    teacher: str | Path,
+    teacher: str | Path | None,
     texts: str | Path | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: AdaptConfig | None = None,
@@ -55,7 +59,7 @@ def adapt(
     Neither labels nor source texts can be given: there is nothing that would take them.
 
     Args:
-        teacher: a teacher bundle.
+        teacher: a teacher bundle; None with the option `teacher_probabilities`.
         texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too), or the texts themselves.
         output: the student bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
@@ -67,23 +71,45 @@ def adapt(
         DistilshiftError: an input, an option or the output is unusable; nothing is written then.
     """
     start = time.perf_counter()
-    settings = resolve(AdaptConfig, (config or AdaptConfig()).to_dict(), options)
-    folder, source = Path(output), Path(teacher)
+    settings = resolve(AdaptConfig, config.to_dict() if config else {}, options)
+    folder = Path(output)
     _check_options(settings)
     require_room(folder, overwrite)
-    manifest = read_manifest(source, "teacher")
-    verify(source, manifest)
+    source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
+    if isinstance(source, BlackBox):
+        source.require_rows(corpus)
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         if not placed(folder, overwrite, run, _last_training(settings)):
-            made = _distilled(source, manifest, corpus, settings, accelerator, run)
+            if isinstance(source, BlackBox):
+                made = _distilled_box(source, manifest, corpus, settings, accelerator, run)
+            else:
+                made = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
                 write_student(folder, made, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
+
+
+def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | BlackBox, Manifest]:
+    """The bundle's folder, checked, or a teacher of which only probabilities are known; and what there is to know."""
+    if (teacher is None) != bool(config.teacher_probabilities):
+        raise ConfigError(
+            "a teacher comes as a bundle or by its probabilities",
+            expected="one of teacher and teacher_probabilities",
+            got="none" if teacher is None else "both",
+            fix="name a teacher bundle, or pass --teacher-probabilities and no bundle",
+        )
+    if teacher is None:
+        box = BlackBox.open(config)
+        return box, box.manifest(config)
+    source = Path(teacher)
+    manifest = read_manifest(source, "teacher")
+    verify(source, manifest)
+    return source, manifest
 
 
 def _last_training(config: AdaptConfig) -> str:
@@ -98,6 +124,15 @@ def _check_options(config: AdaptConfig) -> None:
             expected="distillation soft-targets",
             got=config.distillation,
             fix="leave --distillation out, or choose another --method",
+        )
+    if (config.feedback or config.masked_consistency) and (
+        config.method == "dine" or config.distillation != "soft-targets"
+    ):
+        raise ConfigError(
+            "feedback and masked_consistency go with plain soft targets",
+            expected="distillation soft-targets, and another method than dine, which has its own feedback",
+            got=f"distillation {config.distillation}, method {config.method}",
+            fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
         )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
@@ -118,7 +153,10 @@ def _distilled(
 ) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
-    require_comparable(teacher, _untrained_student(teacher, config), config)
+    student = _untrained_student(teacher, config)
+    require_comparable(teacher, student, config)
+    if config.masked_consistency:
+        special_tokens(student)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
@@ -131,9 +169,31 @@ def _distilled(
             role = "teacher"
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
-    _learn(teacher, student, views, config, accelerator, run)
+    expected = _expected(judgement, manifest, config)
+    if config.distillation == "soft-targets":
+        _learn(student, views, config, accelerator, run, expected)
+    else:
+        distil_features(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature_of(manifest))
     return Distilled(student, views[0], corpus, unadapted, judgement)
+
+
+def _distilled_box(
+    box: BlackBox,
+    manifest: Manifest,
+    corpus: Corpus,
+    config: AdaptConfig,
+    accelerator: Accelerator,
+    run: RunDirectory,
+) -> Distilled:
+    with seeded(config.seed):
+        student = box.student(config)
+    if config.masked_consistency:
+        special_tokens(student)
+    box, corpus = box.within_budget(corpus, config)
+    views = box.views(student, corpus, config, run)
+    _learn(student, views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
+    return Distilled(student, views[0], corpus, box.reading(), JUDGEMENT)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
@@ -166,19 +226,25 @@ def _adapted(
 
 
 def _learn(
-    teacher: Classifier,
     student: Classifier,
     views: list[LabelledView],
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
+    expected: NDArray[np.float64] | None,
 ) -> None:
     if config.method == "dine":
         dine_student(student, views, config, accelerator, run)
-    elif config.distillation == "soft-targets":
-        distil_student(student, views, config, accelerator, run)
+    elif config.feedback or config.masked_consistency:
+        distil_jointly(student, views, config, accelerator, run, expected)
     else:
-        distil_features(teacher, student, views, config, accelerator, run)
+        distil_student(student, views, config, accelerator, run)
+
+
+def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:
+    """The class shares of the target, (classes,), where they were given or estimated; None where nothing is known."""
+    prior = judgement.prior or given_prior(config.target_prior, manifest.label_names)
+    return prior.array() if prior and prior.origin != "uniform" else None
 
 
 def _within_budget(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -20,10 +19,17 @@ from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
 from distilshift.errors import BundleError
 from distilshift.metrics import softmax
+from distilshift.scan.json_file import read_object
+from distilshift.scan.model_config import MAX_CONFIG_BYTES
+from distilshift.scan.refusal import require_whole
+from distilshift.scan.tokenizer import check_tokenizer
 from distilshift.types import Example, Prediction
 
 OnnxName = Literal["fp32", "int8"]
+INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 ONNX_FILES: dict[OnnxName, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+# Tokens, padding included, that the network reads at once: on one thread more are no faster, and take more memory.
+RUN_TOKENS = 2048
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
 
@@ -51,23 +57,52 @@ class Network:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A plan of the memory for each width of a batch, kept: 80 MB more at the peak, and no faster.
+        options.enable_mem_pattern = False
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - onnxruntime raises private types for every defect of a file
             reason = str(error).splitlines()[0]
             raise BundleError(f"{path} does not load", got=reason, fix="make the student again") from None
         self._names = [entry.name for entry in self._session.get_inputs()]
+        if unknown := set(self._names) - INPUT_NAMES:
+            raise self._broken(f"an input {min(unknown)!r}")
+
+    def _broken(self, got: str) -> BundleError:
+        return BundleError(f"{self.path} is not a text classifier's network", got=got, fix="make the student again")
 
     def tokenise(self, examples: Sequence[Example]) -> TokenStore:
-        """Token ids as the bundle's tokenizer gives them, cut at its length."""
+        """Token ids as the bundle's tokenizer gives them, cut at its length.
+
+        Raises:
+            BundleError: the tokenizer fails on one of the texts.
+        """
         pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]
-        encoded = self._tokenizer.encode_batch(pairs)
+        try:
+            encoded = self._tokenizer.encode_batch(pairs)
+        except BaseException as error:
+            if not _is_rust_error(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise BundleError("the tokenizer fails on a text", got=reason, fix="make the student again") from None
         return TokenStore.from_rows([e.ids for e in encoded], [e.type_ids for e in encoded], self._pad_id)
 
     def run(self, store: TokenStore, indices: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Logits of these texts, (len(indices), classes)."""
+        """Logits of these texts, (len(indices), classes).
+
+        Raises:
+            BundleError: the network fails, or gives something else.
+        """
         batch = store.batch(indices)
-        return self._session.run(None, {name: batch[name] for name in self._names})[0]
+        try:
+            (logits,) = self._session.run(None, {name: batch[name] for name in self._names})
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises private types for every defect of a network
+            raise self._broken(str(error).splitlines()[0]) from None
+        if getattr(logits, "dtype", None) != np.float32 or logits.ndim != 2 or len(logits) != len(indices):
+            raise self._broken(f"{getattr(logits, 'dtype', type(logits))} of shape {np.shape(logits)}")
+        if not np.isfinite(logits).all():
+            raise self._broken("a logit that is no finite number")
+        return logits
 
     def logits(self, examples: Sequence[Example], batch_size: int = 32) -> NDArray[np.float32]:
         """Logits of all texts in their order, (texts, classes).
@@ -87,11 +122,13 @@ class Network:
         """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""
         store = self.tokenise(examples)
         rows: NDArray[np.float32] | None = None
-        for indices in sorted_batches(store.lengths, batch_size):
-            values = self.run(store, indices)
-            if rows is None:
-                rows = np.empty((len(examples), values.shape[1]), np.float32)
-            rows[indices] = values
+        for batch in sorted_batches(store.lengths, batch_size):
+            texts = max(1, RUN_TOKENS // int(store.lengths[batch].max()))
+            for indices in (batch[start : start + texts] for start in range(0, len(batch), texts)):
+                values = self.run(store, indices)
+                if rows is None:
+                    rows = np.empty((len(examples), values.shape[1]), np.float32)
+                rows[indices] = values
         return rows if rows is not None else np.empty((0, 0), np.float32)
 
 
@@ -122,6 +159,11 @@ def latency_ms(runners: Sequence[Runner], examples: Sequence[Example], texts: in
             if index >= len(warm_up):
                 taken.append(1000 * (time.perf_counter() - start))
     return samples
+
+
+def _is_rust_error(error: BaseException) -> bool:
+    """The tokenizers library raises bare Exception, or where it panics a BaseException without a public name."""
+    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 class Predictor:
@@ -165,9 +207,19 @@ class Predictor:
         """The likeliest label of each text, or of each (text, text) pair, with all probabilities."""
         return [self._prediction(row) for row in self.probabilities(texts, batch_size)]
 
-    def stream(self, examples: Iterable[Example], batch_size: int = 32) -> Iterator[tuple[Example, Prediction | None]]:
-        """Predictions in input order, in constant memory; None for an example that carries a problem."""
-        source = iter(examples)
+    def stream(
+        self, texts: Iterable[Text | Example], batch_size: int = 32
+    ) -> Iterator[tuple[Example, Prediction | None]]:
+        """Predictions in input order, of any number of texts in constant memory.
+
+        Args:
+            texts: texts, pairs or examples, read as they are needed: 16 batches at a time, sorted by length.
+            batch_size: texts a run of the network.
+
+        Yields:
+            each text with its prediction, or with None if it is an example that carries a problem.
+        """
+        source = map(_example, texts)
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
@@ -179,7 +231,9 @@ class Predictor:
         return Prediction(self.label_names[int(row.argmax())], shares)
 
 
-def _example(text: Text) -> Example:
+def _example(text: Text | Example) -> Example:
+    if isinstance(text, Example):
+        return text
     return Example(text) if isinstance(text, str) else Example(*text)
 
 
@@ -191,10 +245,11 @@ def load_network(
     choice = recommended.get("default", "fp32") if model == "auto" else model
     windows = max_windows or int(recommended.get("max_windows", 1))
     name = ONNX_FILES[choice]
-    verify(bundle, manifest, only=("config.json", "tokenizer.json", name))
-    config = _read_config(bundle / "config.json")
+    verify(bundle, manifest, only=("config.json", name))
+    verify(bundle, manifest, only=("tokenizer.json",), scan=False)  # load_tokenizer looks at it
+    config = read_object(bundle / "config.json", MAX_CONFIG_BYTES)
     tokenizer = load_tokenizer(bundle / "tokenizer.json", manifest.max_length, config)
-    network = Network(bundle / name, tokenizer, int(config.get("pad_token_id") or 0), threads, windows)
+    network = Network(bundle / name, tokenizer, _pad_id(bundle / "config.json", config), threads, windows)
     classes = network.logits([Example("a")]).shape[1]
     if classes != len(manifest.label_names):
         raise BundleError(
@@ -206,24 +261,41 @@ def load_network(
     return network
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _pad_id(path: Path, config: dict[str, Any]) -> int:
+    value, rows = config.get("pad_token_id"), config["vocab_size"]
+    if value is None:
+        return 0
+    return require_whole(path, "pad_token_id", value, 0, rows - 1)
 
 
 def load_tokenizer(path: Path, max_length: int, config: dict[str, Any]) -> Tokenizer:
-    """A tokenizer that cuts at `max_length`, checked to fit the model's embedding."""
+    """A tokenizer that cuts at `max_length`, checked to fit the model's embedding.
+
+    Raises:
+        BundleError: it does not load, or can give an id that the embedding has no row for.
+    """
+    highest, rows = check_tokenizer(path), int(config.get("vocab_size") or 0)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        tokenizer.no_padding()
+        added = max(tokenizer.num_special_tokens_to_add(pair) for pair in (False, True))
+        tokenizer.enable_truncation(max_length)
+    except BaseException as error:
+        if not _is_rust_error(error):
+            raise
         raise BundleError(f"{path} does not load", got=str(error), fix="make the student again") from None
-    rows = int(config["vocab_size"])
-    if tokenizer.get_vocab_size() > rows:
+    if highest >= rows:
         raise BundleError(
             f"{path} is of another model",
             expected=f"at most {rows} pieces",
-            got=str(tokenizer.get_vocab_size()),
+            got=str(highest + 1),
             fix="make the student again",
         )
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
+    if added >= max_length:
+        raise BundleError(
+            f"{path} leaves no room for a text",
+            expected=f"fewer than {max_length} pieces around it",
+            got=str(added),
+            fix="make the student again",
+        )
     return tokenizer

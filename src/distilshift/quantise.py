@@ -1,88 +1,251 @@
-"""An ONNX model to int8 weights, and whether that was worth it on the user's own texts."""
+"""A smaller, faster form of an ONNX model, gated: it must label the user's own texts as fp32 does, and be faster."""
 
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from distilshift.metrics import agreement
 from distilshift.predict import Network, latency_ms
+from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.types import Example
+
+log = logging.getLogger("distilshift")
+
+# The smallest first; what comes later costs size or speed for precision, or precision for speed. Left out, since
+# measured worse (benchmarks/LOG.md): unsigned weights, and weights in blocks of 4 or 8 bits.
+FORMS = (
+    Form("int8, 4-bit embeddings", embedding_bits=4),
+    Form("int8, 8-bit embeddings", remedy="labels"),
+    Form("int8, sensitive products in fp32", spares_sensitive=True, remedy="labels"),
+    Form("int8, embeddings in fp32", embedding_bits=32, remedy="labels"),
+    Form("int8, a scale for each matrix", per_channel=False, remedy="speed"),
+)
+# Labels are compared in so many texts at a time; a form that has lost too many already is not read further.
+CHUNK_TEXTS = 128
+# Texts that show which products are sensitive, and the share of all products that then stays in fp32.
+SENSITIVITY_TEXTS = 24
+SPARED_SHARE = 0.25
+# Threads that are timed: one, and all cores.
+THREADS = (1, 0)
+LATENCY_TEXTS = {1: 60, 0: 20}
+BATCH, BATCHES = 32, 2
+
+Logits = NDArray[np.float32]
+Verdict = Literal["accepted", "too few labels agree", "not faster"]
+# An ONNX file on so many threads, to read texts with.
+Opener = Callable[[Path, int], Network]
 
 
 @dataclass(frozen=True)
-class Parity:
-    """fp32 against int8, measured on target texts.
+class Speed:
+    """How fast a network is.
 
     Attributes:
-        agreement: share of texts that both label alike, 0 to 1.
-        max_difference: largest absolute difference of a logit.
-        fp32_bytes, int8_bytes: file sizes.
-        fp32_latency_ms_p50, int8_latency_ms_p50: median over single texts, one thread.
-        texts: how many were compared.
-        accepted: int8 agrees often enough and is faster.
+        threads: CPU threads; 0 for all cores.
+        latency_ms_p50, latency_ms_p95: from text to logits, one text at a time.
+        texts_per_second: in batches of 32.
     """
 
+    threads: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    texts_per_second: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One form against fp32, on target texts.
+
+    Attributes:
+        form: its name.
+        size_bytes: of the ONNX file.
+        agreement: share of the texts that both label alike, 0 to 1.
+        max_difference: largest absolute difference of a logit.
+        texts: how many were compared; fewer than there are where too many labels differed already.
+        verdict: what became of it.
+        speeds, fp32_speeds: measured by turns, for one thread and for all; empty where the labels settled it.
+    """
+
+    form: str
+    size_bytes: int
     agreement: float
     max_difference: float
-    fp32_bytes: int
-    int8_bytes: int
-    fp32_latency_ms_p50: float
-    int8_latency_ms_p50: float
     texts: int
-    accepted: bool
+    verdict: Verdict
+    speeds: tuple[Speed, ...] = ()
+    fp32_speeds: tuple[Speed, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What came of the search.
+
+    Attributes:
+        trials: all forms that were tried, in order.
+        chosen: the accepted one, else the one whose labels agree most.
+        fp32_bytes: size of the file it was made from.
+    """
+
+    trials: tuple[Trial, ...]
+    chosen: Trial
+    fp32_bytes: int
+
+    @property
+    def accepted(self) -> bool:
+        """It shall be the default."""
+        return self.chosen.verdict == "accepted"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        return asdict(self)
+        """The chosen form against fp32, as plain values for the manifest."""
+        return {
+            "form": self.chosen.form,
+            "agreement": self.chosen.agreement,
+            "max_difference": self.chosen.max_difference,
+            "fp32_bytes": self.fp32_bytes,
+            "int8_bytes": self.chosen.size_bytes,
+            "fp32_latency_ms_p50": self.chosen.fp32_speeds[0].latency_ms_p50,
+            "int8_latency_ms_p50": self.chosen.speeds[0].latency_ms_p50,
+            "texts": self.chosen.texts,
+            "accepted": self.accepted,
+            "verdict": self.chosen.verdict,
+            "tried": [asdict(trial) for trial in self.trials],
+        }
 
 
-def quantise_dynamic(source: Path, target: Path) -> None:
-    """Signed 7-bit weights in int8, a scale for each output channel; activations are quantised as they come, to 8 bits.
-
-    A bundle is made on one machine and runs on others. x86 CPUs without VNNI add products in pairs in 16 bits, where
-    two of 255 x 127 do not fit and are cut off without notice; two of 255 x 64 do. So the integer sums are the same
-    on every CPU, with the file's size and speed unchanged: benchmarks/LOG.md, also of why per channel.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # The quantiser advises a preprocessing step of its own; the exporter has optimised the graph already.
-    logger, level = logging.getLogger(), logging.getLogger().level
-    logger.setLevel(logging.ERROR)
-    try:
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
-    finally:
-        logger.setLevel(level)
-
-
-def compare(
-    runners: tuple[Network, Network],
-    logits: tuple[NDArray[np.float32], NDArray[np.float32]],
-    examples: list[Example],
+def quantise(
+    source: Path,
+    target: Path,
+    texts: Sequence[Example],
+    logits: Logits,
     min_agreement: float,
-) -> Parity:
-    """What int8 costs and gains.
+    opener: Opener,
+) -> Quantised:
+    """Write the first of FORMS that keeps the labels and is faster, else the one that keeps most labels.
 
     Args:
-        runners: fp32 and int8, each on one thread, to be timed by turns.
-        logits: what each gives for the examples, (texts, classes).
-        examples: target texts.
-        min_agreement: labels that must agree for int8 to be accepted, 0 to 1.
+        source: the fp32 ONNX file.
+        target: the file to write; others beside it come and go.
+        texts: target texts, in random order.
+        logits: fp32's for them, (texts, classes).
+        min_agreement: share of labels that must agree, 0 to 1.
+        opener: makes a network of a file and a number of threads.
     """
-    agreed = agreement(*logits)
-    slow, fast = (float(np.median(taken)) for taken in latency_ms(runners, examples))
-    return Parity(
-        agreement=agreed,
-        max_difference=float(np.abs(logits[0] - logits[1]).max()),
-        fp32_bytes=runners[0].path.stat().st_size,
-        int8_bytes=runners[1].path.stat().st_size,
-        fp32_latency_ms_p50=slow,
-        int8_latency_ms_p50=fast,
-        texts=len(examples),
-        accepted=agreed >= min_agreement and fast < slow,
+    model = onnx.load(source)
+    trials: dict[Path, Trial] = {}
+    wrong = "none"
+    for index, form in enumerate(FORMS):
+        if form.remedy not in ("none", wrong):
+            continue
+        path = target.with_name(f"{target.name}.{index}")
+        spared = _sensitive(model, path, texts[:SENSITIVITY_TEXTS], opener) if form.spares_sensitive else []
+        onnx.save(quantised(model, form, spared), path)
+        trials[path] = _tried(form.name, (source, path), texts, logits, min_agreement, opener)
+        if trials[path].verdict == "accepted":
+            break
+        wrong = "labels" if trials[path].verdict == "too few labels agree" else "speed"
+    best = max(trials, key=lambda path: _worth(trials[path]))
+    if not trials[best].speeds:
+        trials[best] = _timed(trials[best], (source, best), texts, opener)
+    best.replace(target)
+    for path in trials:
+        path.unlink(missing_ok=True)
+    if trials[best].verdict != "accepted":
+        _warn(trials[best], min_agreement)
+    return Quantised(tuple(trials.values()), trials[best], source.stat().st_size)
+
+
+def _worth(trial: Trial) -> tuple[bool, float, int]:
+    return trial.verdict == "accepted", trial.agreement, -trial.size_bytes
+
+
+def _warn(best: Trial, min_agreement: float) -> None:
+    log.warning(
+        "No quantised form is faster than fp32 and labels %.1f %% of the texts as it does, so fp32 is the default. "
+        "The best, %s: %.1f %%, %s.",
+        *(100 * min_agreement, best.form, 100 * best.agreement, best.verdict),
     )
+
+
+def _tried(
+    form: str,
+    paths: tuple[Path, Path],
+    texts: Sequence[Example],
+    logits: Logits,
+    min_agreement: float,
+    opener: Opener,
+) -> Trial:
+    agreed, difference, compared = _compared(opener(paths[1], 0), texts, logits, min_agreement)
+    trial = Trial(form, paths[1].stat().st_size, agreed, difference, compared, "too few labels agree")
+    if agreed < min_agreement:
+        return trial
+    trial = _timed(trial, paths, texts, opener)
+    faster = trial.speeds[0].latency_ms_p50 < trial.fp32_speeds[0].latency_ms_p50
+    return Trial(**vars(trial) | {"verdict": "accepted" if faster else "not faster"})
+
+
+def _compared(
+    network: Network, texts: Sequence[Example], logits: Logits, min_agreement: float
+) -> tuple[float, float, int]:
+    """Share of labels that agree, the largest difference of a logit, and the number of texts that were read."""
+    may_differ = len(texts) - math.ceil(min_agreement * len(texts) - 1e-9)
+    differing, difference, compared = 0, 0.0, 0
+    while compared < len(texts) and differing <= may_differ:
+        part = slice(compared, compared + CHUNK_TEXTS)
+        values, reference = network.logits(texts[part]), logits[part]
+        differing += int((values.argmax(axis=1) != reference.argmax(axis=1)).sum())
+        difference = max(difference, float(np.abs(values - reference).max()))
+        compared += len(values)
+    return 1 - differing / compared, difference, compared
+
+
+def _timed(trial: Trial, paths: tuple[Path, Path], texts: Sequence[Example], opener: Opener) -> Trial:
+    """The trial with its speeds."""
+    pairs = [speeds([opener(path, threads) for path in paths], texts, threads) for threads in THREADS]
+    fp32_speeds, own = zip(*pairs, strict=True)
+    return Trial(**vars(trial) | {"speeds": own, "fp32_speeds": fp32_speeds})
+
+
+def speeds(networks: Sequence[Network], texts: Sequence[Example], threads: int) -> list[Speed]:
+    """Speed of each network, measured by turns on the same texts; they run on `threads` already."""
+    single = latency_ms(networks, texts, LATENCY_TEXTS[threads])
+    seconds = [0.0 for _ in networks]
+    batches = [texts[start : start + BATCH] for start in range(0, BATCH * BATCHES, BATCH) if texts[start:]]
+    for batch in batches:
+        for index, network in enumerate(networks):
+            start = time.perf_counter()
+            network.logits(batch, BATCH)
+            seconds[index] += time.perf_counter() - start
+    read = sum(map(len, batches))
+    return [
+        Speed(threads, float(np.median(taken)), float(np.percentile(taken, 95)), read / spent)
+        for taken, spent in zip(single, seconds, strict=True)
+    ]
+
+
+def _sensitive(model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], opener: Opener) -> list[str]:
+    """The products that gain the logits most precision if they alone stay in fp32.
+
+    Embeddings are in 8 bits throughout, so that the files are small and the products make the difference.
+    """
+    names = constant_products(model.graph)
+    base = quantised(model, Form("", embedding_bits=8), names)
+    reference = _logits_of(base, scratch, texts, opener)
+    errors = {}
+    for name in names:
+        values = _logits_of(quantised(base, Form("", embedding_bits=32), [name]), scratch, texts, opener)
+        errors[name] = float(np.abs(values - reference).mean())
+    return sorted(names, key=lambda name: errors[name])[: math.ceil(SPARED_SHARE * len(names))]
+
+
+def _logits_of(model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], opener: Opener) -> Logits:
+    onnx.save(model, scratch)
+    return opener(scratch, 0).logits(texts)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.calibration import source_statistics
+from distilshift.card import teacher_card
 from distilshift.config import ImportConfig, TeachConfig, resolve
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import require_usable
@@ -258,7 +259,7 @@ def import_checkpoint(
 def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: bool) -> None:
     with new_bundle(folder, manifest, overwrite) as new:
         classifier.save(new)
-        (new / "README.md").write_text(_card(manifest), encoding="utf-8")
+        (new / "README.md").write_text(teacher_card(manifest), encoding="utf-8")
 
 
 def _rename_labels(classifier: Classifier, names: str) -> None:
@@ -274,19 +275,3 @@ def _rename_labels(classifier: Classifier, names: str) -> None:
     renamed = {int(number): name for number, name in mapping.items()}
     classifier.model.config.id2label = renamed
     classifier.model.config.label2id = {name: index for index, name in renamed.items()}
-
-
-def _card(manifest: Manifest) -> str:
-    known = manifest.statistics
-    facts = (
-        f"accuracy {known.validation_accuracy:.3f} on held-out source texts; logits divided by {known.temperature:.3f} "
-        "so that its probabilities are calibrated"
-        if known
-        else "imported without data: no statistics"
-    )
-    return (
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
-        f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
-        f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
-        "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
-    )

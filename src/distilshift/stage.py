@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from distilshift.config import StageConfig
+from distilshift.errors import ConfigError
 from distilshift.files import require_free
 from distilshift.journal import FINISHED, JOURNAL, fingerprint
 from distilshift.run import RunDirectory
@@ -31,6 +33,22 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def seconds_setting(variable: str, default: float) -> float:
+    """A duration in seconds from an environment variable.
+
+    Raises:
+        ConfigError: it is no number, or negative.
+    """
+    text = os.environ.get(variable, "")
+    try:
+        seconds = float(text or default)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ConfigError(f"{variable} is unusable", expected="seconds, 0 or more", got=repr(text), fix="correct it")
+    return seconds
 
 
 def run_path(output: Path) -> Path:

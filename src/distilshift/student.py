@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -55,5 +56,20 @@ def build_student(teacher: Classifier, student: str, student_layers: int) -> Cla
     """
     if student == "cut":
         return cut(teacher, student_layers)
-    other = load_classifier(student, teacher.max_length, teacher.label_names)
+    return new_student(student, teacher.max_length, teacher.label_names, student_layers)
+
+
+def new_student(encoder: str, max_length: int, label_names: Sequence[str], student_layers: int) -> Classifier:
+    """An encoder with a new head, cut to `student_layers` if it has more.
+
+    Args:
+        encoder: its name (see `teach --base-model`).
+        max_length: tokens of a text that it shall see.
+        label_names: of the new head.
+        student_layers: transformer layers at the most.
+
+    Raises:
+        ModelError: the encoder cannot be loaded.
+    """
+    other = load_classifier(encoder, max_length, label_names)
     return cut(other, student_layers) if len(layers_of(other.model)) > student_layers else other

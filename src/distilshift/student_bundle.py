@@ -23,7 +23,7 @@ from distilshift.inference import forward_all
 from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
-from distilshift.quantise import compare, quantise_dynamic
+from distilshift.quantise import quantise
 from distilshift.stage import versions
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
@@ -75,7 +75,6 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
     with new_bundle(folder, manifest, overwrite) as new:
         (new / "onnx").mkdir()
         export_onnx(student, new / ONNX_FILES["fp32"])
-        quantise_dynamic(new / ONNX_FILES["fp32"], new / ONNX_FILES["int8"])
         student.save(new)
         summary = _measure(new, made, teacher, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
@@ -95,15 +94,16 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     texts = corpus.at(sample)
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
 
-    def network(name: OnnxName, threads: int, windows: int = config.max_windows) -> Network:
-        return Network(folder / ONNX_FILES[name], tokenizer, student.tokenizer.pad_token_id, threads, windows)
+    def opener(path: Path, threads: int, windows: int = config.max_windows) -> Network:
+        return Network(path, tokenizer, student.tokenizer.pad_token_id, threads, windows)
 
-    _require_parity(student, texts[:PARITY_TEXTS], network("fp32", 0, windows=1))
-    fp32, int8 = network("fp32", 0).logits(texts), network("int8", 0).logits(texts)
-    parity = compare((network("fp32", 1), network("int8", 1)), (fp32, int8), texts, config.min_agreement)
+    exported = folder / ONNX_FILES["fp32"]
+    parity = _parity(student, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
+    fp32 = opener(exported, 0).logits(texts)
+    int8 = quantise(exported, folder / ONNX_FILES["int8"], texts, fp32, config.min_agreement, opener)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
-        "default": "int8" if parity.accepted else "fp32",
+        "default": "int8" if int8.accepted else "fp32",
         "max_windows": config.max_windows,
         "method": config.method,
         **made.judgement.summary(student.label_names),
@@ -112,7 +112,8 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
-        "int8": parity.to_dict(),
+        "export": parity,
+        "int8": int8.to_dict(),
     }
 
 
@@ -127,11 +128,12 @@ def _estimate(
     }
 
 
-def _require_parity(student: Classifier, texts: list[Example], network: Network) -> None:
-    """Refuse to write a network that differs from the student it was exported from."""
+def _parity(student: Classifier, texts: list[Example], network: Network) -> dict[str, Any]:
+    """How far the exported network is from the student; one that differs is refused."""
     store = student.tokenise(texts)
     reference = forward_all(student, store, torch.device("cpu"), nullcontext)["logits"]
-    difference = float(np.abs(reference - network.logits(texts)).max())
+    logits = network.logits(texts)
+    difference = float(np.abs(reference - logits).max())
     if difference > PARITY_TOLERANCE:
         raise ModelError(
             "the exported network differs from the student",
@@ -139,3 +141,4 @@ def _require_parity(student: Classifier, texts: list[Example], network: Network)
             got=f"a difference of {difference:.2g}",
             fix="report this, with the versions of torch, onnx and onnxruntime",
         )
+    return {"texts": len(texts), "max_difference": difference, "agreement": agreement(reference, logits)}

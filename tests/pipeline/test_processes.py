@@ -100,6 +100,14 @@ def test_two_processes_adapt_as_one(teacher: Path, target_file: Path, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
 
 
+def test_two_processes_distil_jointly_as_one(teacher: Path, target_file: Path, tmp_path: Path):
+    """The bank is the same in both; masks are drawn by each process for its own texts, and so left out here."""
+    options = ("--method", "none", "--feedback", "0.5", "--feedback-every", "1", "--target-prior", "0.4,0.6")
+    for number in ("1", "2"):
+        distilshift("adapt", teacher, target_file, *options, *ADAPT, "--num-processes", number, "-o", tmp_path / number)
+    require_same(tmp_path / "1", tmp_path / "2")
+
+
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2)])
 def test_a_run_of_one_size_continues_in_another(
     encoder: Path, source_file: Path, tmp_path: Path, first: int, second: int

@@ -46,7 +46,7 @@ def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "bundle"
     with new_bundle(folder, TEACHER) as new:
         (new / "onnx").mkdir()
-        for name in ("config.json", "model.safetensors", "onnx/model.onnx"):
+        for name in ("vocab.txt", "merges.txt", "onnx/notes.txt"):
             (new / name).write_text(f"content of {name} " * 10)
     return folder
 
@@ -71,9 +71,7 @@ def refusal(bundle: Path) -> BundleError:
 def test_a_bundle_is_read_as_it_was_written(bundle: Path):
     manifest = opened(bundle)
     assert replace(manifest, files={}) == TEACHER
-    assert manifest.files == {
-        name: sha256_of(bundle / name) for name in ("config.json", "model.safetensors", "onnx/model.onnx")
-    }
+    assert manifest.files == {name: sha256_of(bundle / name) for name in ("vocab.txt", "merges.txt", "onnx/notes.txt")}
     assert not list(bundle.parent.glob(".*"))
 
 
@@ -84,7 +82,8 @@ def test_a_bundle_is_read_as_it_was_written(bundle: Path):
 )
 @settings(max_examples=30, deadline=None)
 def test_any_manifest_survives_the_round_trip(tmp_path_factory: Any, names: list[str], shares: Any, seed: int | None):
-    statistics = Statistics(shares, [[1, 2], [3, 4]], 0.1, 3.3)
+    shares, counts = (shares * len(names))[: len(names)], [[row] * len(names) for row in range(len(names))]
+    statistics = Statistics(shares, counts, 0.1, 3.3)
     manifest = Manifest("teacher", names, "a/b", 8, seed=seed, statistics=statistics)
     folder = tmp_path_factory.mktemp("bundle")
     write_manifest(folder, manifest)
@@ -165,10 +164,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no manifest": (lambda b: (b / MANIFEST).unlink(), "is not a bundle: expected a folder with .*, got none"),
     "manifest is a folder": (lambda b: ((b / MANIFEST).unlink(), (b / MANIFEST).mkdir()), "is not a bundle"),
     "no folder": (lambda b: b.rename(b.with_name("moved")), "is not a bundle: .* got no such folder"),
-    "truncated file": (lambda b: cut(b / "onnx/model.onnx"), r"onnx/model.onnx is damaged or edited: got its sha256"),
-    "edited file": (lambda b: flip_bit(b / "model.safetensors"), "model.safetensors is damaged or edited: got its sha"),
-    "missing file": (lambda b: (b / "config.json").unlink(), "config.json is damaged or edited: got it is missing"),
-    "file is a folder": (lambda b: ((b / "config.json").unlink(), (b / "config.json").mkdir()), "it is missing"),
+    "truncated file": (lambda b: cut(b / "onnx/notes.txt"), r"onnx/notes.txt is damaged or edited: got its sha256"),
+    "edited file": (lambda b: flip_bit(b / "merges.txt"), "merges.txt is damaged or edited: got its sha"),
+    "missing file": (lambda b: (b / "vocab.txt").unlink(), "vocab.txt is damaged or edited: got it is missing"),
+    "file is a folder": (lambda b: ((b / "vocab.txt").unlink(), (b / "vocab.txt").mkdir()), "it is missing"),
     "added file": (lambda b: (b / "notes.md").write_text("x"), "notes.md does not belong to the bundle"),
     "added file below": (lambda b: (b / "onnx/a.json").write_text("x"), "onnx/a.json does not belong to the bundle"),
     "added pickle": (
@@ -178,13 +177,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "added code": (lambda b: (b / "modeling.py").write_text("print()"), "could run code"),
     "added link": (lambda b: (b / "a").symlink_to("/etc/hostname"), "a does not belong to the bundle: got a file"),
     "added link to a folder": (add_link_to_a_folder, "more does not belong to the bundle"),
-    "link out": (lambda b: replace_by_link(b / "config.json"), "config.json is .*: got it leads out of the bundle"),
-    "folder link out": (link_folder_out, "onnx/model.onnx is .*: got it leads out of the bundle"),
+    "link out": (lambda b: replace_by_link(b / "vocab.txt"), "vocab.txt is .*: got it leads out of the bundle"),
+    "folder link out": (link_folder_out, "onnx/notes.txt is .*: got it leads out of the bundle"),
     "link to itself": (
-        lambda b: ((b / "config.json").unlink(), (b / "config.json").symlink_to("config.json")),
-        "config.json is damaged or edited",
+        lambda b: ((b / "vocab.txt").unlink(), (b / "vocab.txt").symlink_to("vocab.txt")),
+        "vocab.txt is damaged or edited",
     ),
-    "path out": (list_parent, "secret is damaged or edited: got it leads out of the bundle"),
+    "path out": (list_parent, "refused before it is loaded: expected plain names .*, got a file named '../secret'"),
 }
 
 
@@ -208,10 +207,10 @@ def test_every_depth_of_nesting_is_refused_or_read(tmp_path: Path):
 
 def test_only_the_named_files_are_checked_for_a_fast_start(bundle: Path):
     manifest = read_manifest(bundle)
-    flip_bit(bundle / "model.safetensors")
-    verify(bundle, manifest, only=("config.json", "onnx/model.onnx"))
-    with pytest.raises(BundleError, match=r"model\.safetensors"):
-        verify(bundle, manifest, only=("config.json", "model.safetensors"))
+    flip_bit(bundle / "merges.txt")
+    verify(bundle, manifest, only=("vocab.txt", "onnx/notes.txt"))
+    with pytest.raises(BundleError, match=r"merges\.txt"):
+        verify(bundle, manifest, only=("vocab.txt", "merges.txt"))
     with pytest.raises(BundleError, match=r"other\.json is damaged or edited: got the manifest does not list it"):
         verify(bundle, manifest, only=("other.json",))
 

@@ -17,17 +17,26 @@ PACKAGE = Path(distilshift.__file__).parent
 LAYERS: list[list[set[str]]] = [
     [{"errors"}, {"types"}],
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
-    [{"journal"}],
+    [{"journal"}, {"scan"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors", "target_prior", "gate"}],
-    [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}],
-    [{"first_token"}, {"inner"}],
-    [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}],
+    [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}],
+    [{"first_token"}, {"inner"}, {"strict"}],
+    [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}, {"masking"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
     [{"methods"}],
     [{"judging"}],
-    [{"source"}, {"adaptation"}, {"dine"}, {"distil", "distil_features"}, {"export"}, {"quantise"}, {"evaluation"}],
+    [
+        {"source"},
+        {"adaptation"},
+        {"dine"},
+        {"distil", "distil_features", "joint"},
+        {"black_box"},
+        {"export"},
+        {"quantise", "quantise_graph"},
+        {"evaluation"},
+    ],
     [{"student_bundle"}],
     [{"pipeline"}],
     [{"demo"}, {"bench"}],
@@ -42,6 +51,9 @@ LIGHT = {
         "types",
         "config",
         "files",
+        "scan",
+        "expected_tensors",
+        "strict",
         "progress",
         "mapped",
         "journal",
@@ -172,7 +184,7 @@ def test_every_module_has_a_layer_and_every_layer_its_modules():
 def test_losses_import_torch_alone():
     modules = sources()
     losses = {module for module in modules if module.startswith("losses.")}
-    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "neighbours")}
+    assert losses == {f"losses.{name}" for name in ("adapt", "dine", "distil", "features", "joint", "neighbours")}
     for module in losses:
         assert third_party(modules, module, lazy=True) == {"torch"}
         assert own(imports(modules[module], lazy=True), modules) == set()

@@ -23,8 +23,9 @@ from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
 from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
-from distilshift.errors import RunError
+from distilshift.errors import ConfigError, RunError
 from distilshift.files import sha256_of
+from distilshift.joint import JointObjective
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
 from distilshift.methods import shot
 from distilshift.methods.neighbours import AadObjective, NrcObjective
@@ -34,6 +35,7 @@ from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.source import SupervisedObjective
+from distilshift.stage import seconds_setting
 from distilshift.types import Example
 from distilshift.views import LabelledView
 
@@ -232,6 +234,32 @@ def test_a_stopped_distillation_of_features_ends_as_if_it_had_not_been(
     assert watch.steps == list(range(at + (act is interrupt), 12))
 
 
+@pytest.mark.parametrize(("at", "act"), [(3, kill), (5, kill), (9, interrupt)])
+def test_a_stopped_joint_distillation_ends_as_if_it_had_not_been(
+    adapted: Any, checkpoints: None, monkeypatch: pytest.MonkeyPatch, at: int, act: Any
+):
+    """The student's feedback changes the bank after 4 and 8 of the 12 steps; masks are drawn at each."""
+    options = {"feedback": 0.5, "feedback_every": 1, "masked_consistency": 1.0, "target_prior": "0.3,0.7"}
+    if "joint" not in UNINTERRUPTED:
+        UNINTERRUPTED["joint"] = adapted("a", "none", **options)
+    watch = Watch(monkeypatch, JointObjective)
+    watch.stop(lambda: adapted("b", "none", **options), at, act)
+    assert adapted("b", "none", **options) == UNINTERRUPTED["joint"]
+    assert watch.steps == list(range(at + (act is interrupt), 12))
+
+
+def test_each_joint_option_reaches_the_weights(adapted: Any):
+    masked: dict[str, Any] = {"masked_consistency": 1.0}
+    every: dict[str, Any] = {"feedback": 0.5, "feedback_every": 1}
+    others = [every, every | {"target_prior": "0.3,0.7"}, {"feedback": 0.5}, masked, masked | {"mask_fraction": 0.5}]
+    students = [adapted(str(number), "none", **options) for number, options in enumerate([{}, *others, every | masked])]
+    assert len(set(students)) == len(students)
+    # After 3 epochs of 3 nothing would learn from an update.
+    assert adapted("last", "none", feedback=0.5, feedback_every=3) == adapted(
+        "never", "none", feedback=0.5, feedback_every=4
+    )
+
+
 def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
     """The positive control of the tests above: each of these choices reaches the weights."""
     choices = [*((method, 0) for method in get_args(Method)), ("shot", 1)]
@@ -289,3 +317,13 @@ def test_an_interrupt_after_the_last_step_is_not_lost():
             looks.append(interrupted())
         looks.append("went on")
     assert looks == [False, True]
+
+
+def test_a_duration_is_read_from_the_environment_or_refused(monkeypatch: pytest.MonkeyPatch):
+    assert seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0) == 60.0
+    monkeypatch.setenv("DISTILSHIFT_TEST_SECONDS", "0.5")
+    assert seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0) == 0.5
+    for wrong in ("soon", "-1", "nan"):
+        monkeypatch.setenv("DISTILSHIFT_TEST_SECONDS", wrong)
+        with pytest.raises(ConfigError, match=f"expected seconds, 0 or more, got '{wrong}'"):
+            seconds_setting("DISTILSHIFT_TEST_SECONDS", 60.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import adapt, pipeline, quantise, shards, student_bundle
+from distilshift import adapt, pipeline, shards, student_bundle
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
@@ -185,33 +185,6 @@ def test_the_distillation_loss_is_the_mean_divergence(teacher: Classifier, examp
     assert objective.loss(teacher.model, batch).item() == pytest.approx(by_hand.item(), abs=1e-5)
 
 
-class FixedNetwork:
-    """A network whose logits are given, and whose latency is the test's."""
-
-    def __init__(self, path: Path, size: int, logits: list[list[float]]) -> None:
-        self.path, self._logits = path, np.array(logits)
-        path.write_bytes(b"x" * size)
-
-    def logits(self, examples: Sequence[Example]) -> np.ndarray:
-        return self._logits
-
-
-@pytest.mark.parametrize(
-    ("minimum", "fast", "accepted"), [(0.75, 1.0, True), (0.76, 1.0, False), (0.75, 2.0, False), (0.75, 3.0, False)]
-)
-def test_int8_must_agree_and_be_faster(tmp_path: Path, monkeypatch: Any, minimum: float, fast: float, accepted: bool):
-    monkeypatch.setattr(quantise, "latency_ms", lambda runners, examples: [[2.0, 2.0, 9.0], [fast, fast, 9.0]])
-    fp32 = FixedNetwork(tmp_path / "a", 100, [[1, 0], [1, 0], [0, 1], [0, 1]])
-    int8 = FixedNetwork(tmp_path / "b", 40, [[1, 0], [1, 0], [0, 1], [0.5, 0]])
-    texts = [Example("a")] * 4
-    logits = (fp32.logits(texts), int8.logits(texts))
-    parity = quantise.compare((fp32, int8), logits, texts, minimum)  # type: ignore[arg-type]
-    assert parity.accepted is accepted
-    assert (parity.agreement, parity.max_difference, parity.texts) == (0.75, 1.0, 4)
-    assert (parity.fp32_bytes, parity.int8_bytes) == (100, 40)
-    assert (parity.fp32_latency_ms_p50, parity.int8_latency_ms_p50) == (2.0, fast)
-
-
 def test_a_student_reports_what_it_is(student_bundle: Path, target_file: Path):
     manifest = read_manifest(student_bundle)
     facts: dict[str, Any] = manifest.runtime or {}
@@ -281,7 +254,11 @@ def test_a_network_that_differs_from_its_student_is_refused(teacher_bundle: Path
     texts = [Example("good book"), Example("awful film")]
     logits = bundle_logits(teacher_bundle, 32, texts, 2)
     network = SimpleNamespace(logits=lambda examples: logits)
-    student_bundle._require_parity(classifier, texts, network)
+    assert student_bundle._parity(classifier, texts, network) == {
+        "texts": 2,
+        "max_difference": 0.0,
+        "agreement": 1.0,
+    }
     logits = logits + np.float32(0.01)
     with pytest.raises(ModelError, match=r"differs from the student.*a difference of 0\.01"):
-        student_bundle._require_parity(classifier, texts, network)
+        student_bundle._parity(classifier, texts, network)

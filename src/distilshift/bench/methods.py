@@ -59,6 +59,8 @@ METHODS: dict[str, Method] = {
     "aad-source-free-kd": Method("AaD (attracting, dispersing), then distillation", options=_then_plain("aad")),
     "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
+    "joint": Method("distilshift, joint", options={"feedback": 0.5}),
+    "masked": Method("distilshift with masked copies", options={"masked_consistency": 1.0}),
     "without-adaptation": Method("distilshift without adaptation", options={"method": "none"}),
     "without-windows": Method("distilshift without windows", options={"max_windows": 1}),
     "without-spans": Method("distilshift without spans", options={"spans": 0}),

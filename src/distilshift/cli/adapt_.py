@@ -11,15 +11,18 @@ from distilshift.config import AdaptConfig
 
 
 @click.command(name="adapt")
-@click.argument("teacher")
-@click.argument("texts")
+@click.argument("inputs", nargs=-1, required=True, metavar="[TEACHER] TEXTS")
 @stage_options(AdaptConfig)
-def command(teacher: str, texts: str, call: StageCall[AdaptConfig]) -> None:
+def command(inputs: tuple[str, ...], call: StageCall[AdaptConfig]) -> None:
     """Adapt the TEACHER bundle to unlabelled TEXTS, distil it into a small student, and export that.
+
+    A teacher that cannot be had itself is given by --teacher-probabilities and an encoder for --student; TEACHER is
+    left out then.
 
     TEXTS is a TXT file (a text a line), or CSV, TSV, JSONL or Parquet with a text column (.gz too).
     No label and no source text is asked for, or used if present.
     """
+    teacher, texts = _teacher_and_texts(inputs, call.config)
     if launched(call.num_processes, texts):
         return
     from distilshift.pipeline import adapt
@@ -37,3 +40,13 @@ def command(teacher: str, texts: str, call: StageCall[AdaptConfig]) -> None:
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "
             f"peak memory {result.peak_memory_bytes / 2**30:.1f} GiB."
         )
+
+
+def _teacher_and_texts(inputs: tuple[str, ...], config: AdaptConfig) -> tuple[str | None, str]:
+    wanted = ("TEXTS",) if config.teacher_probabilities else ("TEACHER", "TEXTS")
+    if len(inputs) < len(wanted):
+        raise click.UsageError(f"Missing argument '{wanted[len(inputs)]}'.")
+    if len(inputs) > len(wanted):
+        hint = " (--teacher-probabilities takes the place of TEACHER)" if len(wanted) == 1 else ""
+        raise click.UsageError(f"Got unexpected extra argument ({inputs[len(wanted)]}){hint}.")
+    return (None if len(wanted) == 1 else inputs[0]), inputs[-1]

@@ -17,21 +17,32 @@ from distilshift.bundle import Manifest, read_manifest, verify
 @click.command(name="inspect")
 @click.argument("bundle")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the card.")
-def command(bundle: str, as_json: bool) -> None:
+@click.option("--strict", is_flag=True, help="Also refuse whatever could be a text, or stand for a single text.")
+def command(bundle: str, as_json: bool, strict: bool) -> None:
     """Verify every hash of a BUNDLE, then show its card, provenance and contents."""
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    verify(folder, manifest)
+    if strict:
+        from distilshift.strict import require_strict
+
+        require_strict(folder)
+    else:
+        verify(folder, manifest)
     if as_json:
         click.echo(json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
         return
     _show(folder, manifest)
 
 
+def printable(text: str) -> str:
+    """A text of unknown origin without what a terminal would take for a command."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")
+
+
 def _show(folder: Path, manifest: Manifest) -> None:
     console = Console()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    console.print(Markdown(card.split("---\n", 2)[-1]))
+    console.print(Markdown(printable(card.split("---\n", 2)[-1])))
     table = Table("file", "bytes", "sha256", title=f"{len(manifest.files)} files, all hashes match")
     for name, digest in manifest.files.items():
         table.add_row(name, f"{(folder / name).stat().st_size:,}", digest[:16] + "…")

@@ -27,7 +27,7 @@ def parquet_rows(file: Opened, columns: Mapping[str, str]) -> Iterator[Row | Row
         DataError: the file is damaged, or a column is missing or of the wrong type.
         MissingExtraError: pyarrow is not installed.
     """
-    arrow, parquet = _pyarrow()
+    arrow, parquet = pyarrow()
     with _seekable(file) as stream:
         try:
             table = parquet.ParquetFile(stream)
@@ -44,15 +44,20 @@ def parquet_rows(file: Opened, columns: Mapping[str, str]) -> Iterator[Row | Row
             ) from None
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def pyarrow() -> tuple[Any, Any]:
+    """The library and its Parquet part.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
     except ImportError:
         raise MissingExtraError(
             "Parquet files cannot be read", expected="pyarrow", got="none", fix="pip install 'distilshift[train]'"
         ) from None
-    return pyarrow, pyarrow.parquet
+    return arrow, parquet
 
 
 @contextmanager

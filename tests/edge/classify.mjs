@@ -1,0 +1,11 @@
+// Labels and scores of texts by transformers.js, as JSON: node classify.mjs FOLDER BUNDLE DTYPE < texts.json
+import { readFileSync } from "node:fs";
+import { env, pipeline } from "@huggingface/transformers";
+
+const [folder, bundle, dtype] = process.argv.slice(2);
+env.allowRemoteModels = false;
+env.localModelPath = folder;
+const classify = await pipeline("text-classification", bundle, { dtype });
+const rows = [];
+for (const text of JSON.parse(readFileSync(0, "utf8"))) rows.push(await classify(text, { top_k: null }));
+console.log(JSON.stringify(rows));

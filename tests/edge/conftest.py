@@ -1,0 +1,74 @@
+"""A bundle and fifty short texts for other runtimes, and what they need that pip cannot install."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from distilshift.bundle import read_manifest
+from distilshift.files import sha256_of
+from distilshift.metrics import softmax
+from distilshift.predict import ONNX_FILES, OnnxName, load_network
+from distilshift.quantise import FORMS
+from distilshift.quantise_graph import quantised
+from distilshift.types import Example
+from texts import make_texts
+
+MODULES = Path(__file__).parent / "node_modules"
+INSTALL = "npm ci --ignore-scripts --prefix tests/edge"
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    if not (MODULES / "@huggingface" / "transformers" / "package.json").exists():
+        pytest.skip(f"@huggingface/transformers is not installed: {INSTALL}")
+    return MODULES
+
+
+@pytest.fixture(scope="session")
+def bundle(student_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student in a folder named `student`, with embeddings of 4 bits, whichever form was measured to be faster."""
+    folder = tmp_path_factory.mktemp("bundles") / "student"
+    shutil.copytree(student_bundle, folder)
+    onnx.save(quantised(onnx.load(folder / ONNX_FILES["fp32"]), FORMS[0]), folder / ONNX_FILES["int8"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Fifty, all shorter than the 32 tokens that the model sees: other runtimes know no windows."""
+    return [text for text, _ in make_texts(50, 3)]
+
+
+class Reference:
+    """What Python says of the texts, one at a time."""
+
+    def __init__(self, bundle: Path, texts: list[str]) -> None:
+        self._bundle, self._texts = bundle, texts
+        self.names = read_manifest(bundle).label_names
+
+    def probabilities(self, choice: OnnxName) -> np.ndarray:
+        """(texts, classes)."""
+        manifest = read_manifest(self._bundle)
+        manifest.files.update({name: sha256_of(self._bundle / name) for name in ONNX_FILES.values()})
+        network = load_network(self._bundle, manifest, choice)
+        return softmax(np.concatenate([network.logits([Example(text)]) for text in self._texts]))
+
+    def check(self, found: list[list[dict[str, float]]], choice: OnnxName) -> None:
+        """Same labels, and probabilities within 1e-5: int8's sums are exact, so runtimes differ in rounding only."""
+        rows = [{each["label"]: each["score"] for each in row} for row in found]
+        shares = np.array([[row[name] for name in self.names] for row in rows])
+        expected = self.probabilities(choice)
+        assert shares.shape == (50, 2)
+        assert len(set(expected.argmax(axis=1))) == 2
+        np.testing.assert_array_equal(shares.argmax(axis=1), expected.argmax(axis=1))
+        np.testing.assert_allclose(shares, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="session")
+def reference(bundle: Path, texts: list[str]) -> Reference:
+    return Reference(bundle, texts)

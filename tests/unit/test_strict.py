@@ -1,0 +1,186 @@
+"""`inspect --strict`: a bundle that passes holds the network and aggregates; each way to put a text in is found."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from safetensors.numpy import load_file, save_file
+
+from distilshift.bundle import MANIFEST, read_manifest
+from distilshift.errors import BundleError, LeakError
+from distilshift.expected_tensors import unexpected_tensors
+from distilshift.scan.tensors import tensor_shapes
+from distilshift.strict import findings, require_strict
+from encoders import FAMILIES, make_checkpoint
+from forged import Change, edit_json, edit_onnx, make_teacher, reseal
+
+REVIEW = "I bought this kettle in May and it broke after a week, which is why I would not buy it again. " * 2
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_teacher(tmp_path_factory.mktemp("strict") / "teacher")
+
+
+def test_what_distilshift_makes_passes(teacher_bundle: Path, student_bundle: Path, run_cli: Any):
+    for bundle in (teacher_bundle, student_bundle):
+        assert list(findings(bundle, read_manifest(bundle))) == []
+        done = run_cli("inspect", "--strict", bundle)
+        assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tensors_of_each_family_are_known(tmp_path: Path, family: str):
+    folder = make_checkpoint(tmp_path / "c", family, layers=3, num_labels=3)
+    config, shapes = json.loads((folder / "config.json").read_text()), tensor_shapes(folder / "model.safetensors")
+    assert len(shapes) > 20
+    assert unexpected_tensors(shapes, config, 3) == []
+    name, shape = next((name, shape) for name, shape in shapes.items() if ".layer.0." in name and len(shape) == 2)
+    assert unexpected_tensors({name: (200, *shape)}, config, 3) == [f"the tensor {name} {[200, *shape]}"]
+    assert unexpected_tensors({name: (shape[0] + 1, shape[1])}, config, 3) != []
+    assert unexpected_tensors({name.replace(".layer.0.", ".layer.3."): shape}, config, 3) != []
+
+
+def add_tensor(name: str, shape: tuple[int, ...], **notes: str) -> Change:
+    def apply(bundle: Path) -> None:
+        path = bundle / "model.safetensors"
+        tensors = load_file(path) | {name: np.zeros(shape, np.float32)}
+        save_file(tensors, path, {"format": "pt"} | notes)
+
+    return apply
+
+
+def longer_embedding(bundle: Path) -> None:
+    """A row for each of 200 texts behind those of the pieces."""
+    name = "bert.embeddings.word_embeddings.weight"
+    rows = tensor_shapes(bundle / "model.safetensors")[name][0] + 200
+    add_tensor(name, (rows, 32))(bundle)
+    edit_json("config.json", lambda content: content.update(vocab_size=rows))(bundle)
+
+
+def in_card(bundle: Path) -> None:
+    (bundle / "README.md").write_text((bundle / "README.md").read_text() + REVIEW)
+
+
+def sentence_as_a_piece(content: dict[str, Any]) -> None:
+    content["model"]["vocab"]["it broke after a week"] = 5
+
+
+def manifest(part: str, **values: Any) -> Change:
+    def apply(bundle: Path) -> None:
+        content = json.loads((bundle / MANIFEST).read_text())
+        reseal(bundle, **{part: (content[part] or {}) | values})
+
+    return apply
+
+
+LEAKS: dict[str, tuple[Change, str]] = {
+    "a tensor more": (add_tensor("memory", (200, 8)), r"the tensor memory \[200, 8\]"),
+    "a vector a text": (add_tensor("bert.bank", (10,)), r"the tensor bert.bank \[10\]"),
+    "a layer more": (add_tensor("bert.encoder.layer.7.output.dense.bias", (32,)), "the tensor bert.encoder.layer.7"),
+    "rows of no piece": (longer_embedding, "200 rows of the embedding that belong to no piece"),
+    "a note beside the tensors": (add_tensor("classifier.bias", (2,), text=REVIEW), "model.safetensors: notes"),
+    "a line in the card": (in_card, "README.md: a line of its own, 'I bought this kettle"),
+    "a file": (lambda b: (b / "notes.txt").write_text(REVIEW), "the file notes.txt"),
+    "a report": (lambda b: (b / "report.html").write_text(REVIEW), "the file report.html"),
+    "a string in the config": (
+        edit_json("config.json", lambda content: content.update(example=REVIEW)),
+        "config.json: a string of .* characters, 'I bought",
+    ),
+    "a string as a key": (
+        edit_json("tokenizer_config.json", lambda content: content.update({REVIEW: 1})),
+        "tokenizer_config.json: a string of .* characters",
+    ),
+    "a list in the config": (
+        edit_json("config.json", lambda content: content.update(scores=[0.5] * 200)),
+        "config.json: a list of 200 values at 'scores'",
+    ),
+    "a number a text": (manifest("statistics", atc_thresholds=[0.1] * 100), "a list of 100 values at 'atc_thresholds'"),
+    "a statistic more": (manifest("statistics", confidences=[0.1]), "statistics has 'confidences'"),
+    "an option more": (manifest("config", example="It broke."), "config has 'example'"),
+    "a text for an option": (manifest("config", text_column=REVIEW), "a string of .* characters"),
+    "a sentence among the pieces": (edit_json("tokenizer.json", sentence_as_a_piece), "a piece of 5 words"),
+    "a sentence as an added token": (
+        edit_json("tokenizer.json", lambda c: c["added_tokens"].append({"id": 6, "content": "it broke after a week"})),
+        "a piece of 5 words, 'it broke after a week'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), LEAKS.values(), ids=LEAKS)
+def test_a_leak_is_found(teacher: Path, tmp_path: Path, run_cli: Any, change: Change, text: str):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    require_strict(bundle)  # clean until now
+    change(bundle)
+    reseal(bundle)
+    with pytest.raises(LeakError) as caught:
+        require_strict(bundle)
+    assert re.search(text, str(caught.value)), caught.value
+    done = run_cli("inspect", "--strict", bundle)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert "may hold texts, or values of single texts" in line
+
+
+def constant_a_text(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((200, 300), np.float32), "bank"))
+
+
+def many_small(model: onnx.ModelProto) -> None:
+    for index in range(30):
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(4_000, np.float32), f"part{index}"))
+
+
+NETWORK_LEAKS: dict[str, tuple[Change, str]] = {
+    "a constant": (edit_onnx(constant_a_text), r"model.onnx: the constant bank \[200, 300\]"),
+    "many small constants": (edit_onnx(many_small), "numbers in small constants"),
+    "a note": (edit_onnx(lambda m: setattr(m.graph, "doc_string", REVIEW)), "model.onnx: a note, 'I bought"),
+    "a note of a node": (edit_onnx(lambda m: setattr(m.graph.node[0], "doc_string", REVIEW)), "a note, 'I bought"),
+    "metadata": (edit_onnx(lambda m: helper.set_model_props(m, {"text": REVIEW})), "model.onnx: a note"),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), NETWORK_LEAKS.values(), ids=NETWORK_LEAKS)
+def test_a_leak_in_a_network_is_found(student_bundle: Path, tmp_path: Path, change: Change, text: str):
+    bundle = tmp_path / "b"
+    shutil.copytree(student_bundle, bundle)
+    change(bundle)
+    reseal(bundle)
+    with pytest.raises(LeakError, match=text):
+        require_strict(bundle)
+
+
+def test_strict_verifies_too(teacher: Path, tmp_path: Path):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    (bundle / "README.md").write_text("other")
+    with pytest.raises(BundleError, match=r"README\.md is damaged or edited: got its sha256 is not"):
+        require_strict(bundle)
+
+
+def test_a_card_cannot_steer_the_terminal(teacher: Path, tmp_path: Path, run_cli: Any):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    (bundle / "README.md").write_text("# A \x1b]0;title\x07 card\n")
+    reseal(bundle)
+    done = run_cli("inspect", bundle)
+    assert done.code == 0
+    assert "\x1b]0" not in done.out
+    assert "\x07" not in done.out
+
+
+def test_an_exported_network_names_no_folder_of_its_maker(student_bundle: Path):
+    for name in ("model.onnx", "model_quantized.onnx"):
+        content = (student_bundle / "onnx" / name).read_bytes()
+        assert b"stack_trace" not in content
+        assert b'File "' not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
