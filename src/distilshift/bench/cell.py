@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distilshift.bench.aad import adapt_adversarially
-from distilshift.bench.data import Domain, domain_sha256, load_domain
+from distilshift.bench.data import Domain, load_domain
 from distilshift.bench.job import Job, read_result
 from distilshift.bench.measure import measure, teacher_accuracy
 from distilshift.bench.provenance import code_revision, hardware
@@ -64,8 +64,8 @@ MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
     "teacher": lambda inputs, output: inputs.teacher,
     "adapt": lambda inputs, output: _adapt(inputs, inputs.target.train_texts(), output),
     "adapt-on-source": lambda inputs, output: _adapt(inputs, inputs.source.train_texts(), output),
-    "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.train, output),
-    "labels-of-target": lambda inputs, output: _fine_tune(inputs, inputs.target.train, output),
+    "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.labelled(), output),
+    "labels-of-target": lambda inputs, output: _fine_tune(inputs, inputs.target.labelled(), output),
     "adversarial": lambda inputs, output: _adapt_adversarially(inputs, output),
 }
 
@@ -75,13 +75,13 @@ def teach_teacher(job: Job) -> None:
     if job.teacher.exists():
         return
     domain = load_domain(job.folders.data, job.cell.source)
-    teach(domain.train, job.teacher, job.matrix.teacher_config(job.cell.seed))
+    teach(domain.labelled(), job.teacher, job.matrix.teacher_config(job.cell.seed))
 
 
 def run_cell(job: Job) -> None:
     """Make and measure a cell's classifier, write its file, and remove the classifier."""
     cell, options = job.cell, job.matrix.options_of(job.cell)
-    source, target = (load_domain(job.folders.data, domain) for domain in (cell.source, cell.target))
+    source, target = load_domain(job.folders.data, cell.source), job.load_target()
     inputs = Inputs(job.teacher, source, target, job.matrix.student_config(cell.method, cell.seed))
     manifest = read_manifest(job.teacher, "teacher")
     # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
@@ -120,9 +120,8 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
 
 
 def _teacher_accuracy(job: Job, target: Domain) -> float:
-    """Of the unadapted teacher on the target's test texts; all cells of a pair and a seed share it."""
-    data = domain_sha256(job.folders.data, job.cell.target)
-    path = job.teacher.with_name(f"{job.teacher.name}-on-{job.cell.target}-{data[:12]}.json")
+    """Of the unadapted teacher on the target's test texts; all cells of a pair, share and seed have it in common."""
+    path = job.teacher.with_name(f"{job.teacher.name}-on-{job.cell.target}-{job.target_sha256()[:12]}.json")
     teacher = fingerprint(asdict(read_manifest(job.teacher)))
     known = read_result(path)
     if known.get("teacher_sha256") != teacher:

@@ -22,7 +22,8 @@ class Domain:
     """One domain's labelled texts.
 
     Attributes:
-        train: what teachers learn from; adaptation gets their texts alone.
+        train: what teachers learn from; adaptation gets their texts alone. A text may have no label, where the domain's
+            raters gave none: only adaptation takes it.
         test: what finished classifiers are measured on.
     """
 
@@ -32,6 +33,10 @@ class Domain:
     def train_texts(self) -> list[Example]:
         """The training texts without their labels."""
         return [Example(item.text) for item in self.train]
+
+    def labelled(self) -> list[Example]:
+        """The training texts that have a label, with it."""
+        return [item for item in self.train if item.label is not None]
 
 
 def data_folder(named: str | Path | None) -> Path:

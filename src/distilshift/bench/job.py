@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from distilshift.bench.data import domain_sha256
+from distilshift.bench.data import Domain, domain_sha256, load_domain
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
+from distilshift.bench.resample import resample
 from distilshift.config import StageConfig
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
@@ -87,11 +88,29 @@ class Job:
 
     def identity(self) -> dict[str, str]:
         """What a result must have been made from to count as this cell's."""
-        domains = (self.cell.source, self.cell.target)
-        return {
-            "config_sha256": self.matrix.config_sha256(self.cell),
-            "data_sha256": fingerprint([domain_sha256(self.folders.data, domain) for domain in domains]),
-        }
+        domains = [domain_sha256(self.folders.data, self.cell.source), self.target_sha256()]
+        return {"config_sha256": self.matrix.config_sha256(self.cell), "data_sha256": fingerprint(domains)}
+
+    def target_sha256(self) -> str:
+        """sha256 (hex) of the target's file or, where it is resampled, of that and of what decides which texts stay.
+
+        The cell's seed decides too; it is among the options.
+        """
+        whole, share = domain_sha256(self.folders.data, self.cell.target), self.cell.positive_share
+        return whole if share is None else fingerprint([whole, share, min(self._shares), max(self._shares)])
+
+    @property
+    def _shares(self) -> tuple[float, ...]:
+        return self.matrix.config.positive_shares
+
+    def load_target(self) -> Domain:
+        """The cell's target, resampled where the matrix says so.
+
+        Raises:
+            DataError: its file is missing or damaged, or it cannot be resampled.
+        """
+        whole, share = load_domain(self.folders.data, self.cell.target), self.cell.positive_share
+        return whole if share is None else resample(whole, share, self._shares, self.cell.seed)
 
 
 def read_result(path: Path) -> dict[str, Any]:

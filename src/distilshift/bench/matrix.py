@@ -10,7 +10,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Lt
 
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
@@ -31,6 +31,9 @@ class MatrixConfig(StageConfig):
     pairs: tuple[tuple[str, str], ...] = option((), "Or the pairs themselves, each [source, target].")
     methods: tuple[str, ...] = option(("plain-kd", "distilshift"), "Rows of the table.")
     seeds: tuple[Annotated[int, Ge(0)], ...] = option((0, 1, 2), "Seeds of teacher and student.")
+    positive_shares: tuple[Annotated[float, Gt(0), Lt(1)], ...] = option(
+        (), "Label shift: each target, its training and its test texts, resampled to each of these shares of positives."
+    )
     data: str | None = option(None, "Folder of <domain>.jsonl.gz files; --data wins.")
     teacher: dict[str, Any] | None = option(None, "Options of `teach`.")
     student: dict[str, Any] | None = option(None, "Options of `adapt`; a method's own win.")
@@ -38,12 +41,20 @@ class MatrixConfig(StageConfig):
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement of a table."""
+    """One measurement of a table.
+
+    Attributes:
+        source, target: the domains.
+        method: the row.
+        seed: of teacher and student.
+        positive_share: what the target is resampled to; None leaves it as it is.
+    """
 
     source: str
     target: str
     method: str
     seed: int
+    positive_share: float | None = None
 
     @property
     def pair(self) -> str:
@@ -53,12 +64,23 @@ class Cell:
     @property
     def name(self) -> str:
         """The stem of its result file."""
-        return f"{self.pair}-{self.method}-{self.seed}"
+        return f"{self.pair}-{self.method}-{self.seed}" + (f"-positive-{self.percent}" if self.percent else "")
 
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.source} → {self.target}, {self.method}, seed {self.seed}"
+        share = f", {self.percent} % positive" if self.percent else ""
+        return f"{self.source} → {self.target}{share}, {self.method}, seed {self.seed}"
+
+    @property
+    def percent(self) -> str:
+        """The positive share in per cent, as names have it; empty without one."""
+        return "" if self.positive_share is None else in_percent(self.positive_share)
+
+
+def in_percent(share: float) -> str:
+    """A share in per cent, six digits at the most."""
+    return f"{100 * share:g}"
 
 
 @dataclass(frozen=True)
@@ -71,15 +93,20 @@ class Matrix:
         """(source, target), in order."""
         return list(self.config.pairs) or list(permutations(self.config.domains, 2))
 
+    def shares(self) -> list[float | None]:
+        """Positive shares of the targets; None alone where they are left as they are."""
+        return list(self.config.positive_shares) or [None]
+
     def cells(self) -> list[Cell]:
-        """All cells: those that share a teacher together, and of these, those of one pair together."""
+        """All cells: those that share a teacher together, of these, those of one pair, of these, those of one share."""
         pairs, sources = self.pairs(), dict.fromkeys(source for source, _ in self.pairs())
         return [
-            Cell(source, target, method, seed)
+            Cell(source, target, method, seed, share)
             for seed in self.config.seeds
             for source in sources
             for start, target in pairs
             if start == source
+            for share in self.shares()
             for method in self.config.methods
         ]
 
@@ -142,6 +169,7 @@ def _check(config: MatrixConfig) -> None:
             raise ConfigError(f"{key} is empty", fix="name at least one")
     for key in ("domains", "pairs", "methods", "seeds"):
         _require_once(key, getattr(config, key))
+    _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
     if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
         raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
     for section in (config.teacher or {}, config.student or {}):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.bench.data import Domain
+from distilshift.bench.resample import POSITIVE
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.errors import DataError
@@ -18,8 +19,15 @@ from distilshift.predict import load_network
 from distilshift.types import Example
 
 BATCH = 32
-# The class whose predicted share shows a collapse of a two-class task.
-POSITIVE = "positive"
+# What a student's bundle says that was decided or guessed without labels: names here to names there.
+WITHOUT_LABELS = {
+    "estimated_accuracy": "estimated_accuracy",
+    "estimated_accuracy_interval": "estimated_accuracy_interval",
+    "adaptation": "adaptation",
+    "adaptation_reason": "adaptation_reason",
+    "estimated_prior": "target_prior",
+    "estimated_prior_reason": "target_prior_reason",
+}
 
 
 def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.bool_]:
@@ -57,13 +65,16 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
     Returns:
         test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 and test_accuracy_beginning
         (of texts' beginnings, where long ones are read in windows otherwise; both null without an export),
-        estimated_accuracy (null where the bundle has none), predicted_share_positive (on the test texts), and
-        test_correct, a digit a test text, 1 where it is labelled right.
+        estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class shares
+        that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the test
+        texts), train_texts and test_texts (how many), and test_correct, a digit a test text, 1 where it is labelled
+        right.
     """
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
-    logits = logits_of(bundle, manifest, [*target.test, *target.train], "fp32", threads)
-    correct = right(logits, [*target.test, *target.train], names)
+    examples = [*target.test, *target.labelled()]
+    logits = logits_of(bundle, manifest, examples, "fp32", threads)
+    correct = right(logits, examples, names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None
     beginning = load_network(bundle, manifest, "fp32", threads, 1).logits(target.test, BATCH) if runtime else None
@@ -73,8 +84,10 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
         "all_accuracy": float(correct.mean()),
         "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
         "test_accuracy_beginning": None if beginning is None else float(right(beginning, target.test, names).mean()),
-        "estimated_accuracy": (runtime or {}).get("estimated_accuracy"),
+        **{key: (runtime or {}).get(name) for key, name in WITHOUT_LABELS.items()},
         "predicted_share_positive": positive,
+        "train_texts": len(target.train),
+        "test_texts": count,
         "test_correct": "".join(map(str, correct[:count].astype(int))),
     }
 
