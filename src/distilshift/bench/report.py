@@ -21,8 +21,8 @@ NOTE = (
 )
 
 SHARE_NOTE = (
-    "Each target's training and test texts are resampled to the share of positives in the column's head. After the mean "
-    "accuracy: the gain over plain distillation at the same share, and the pairs that are harmed."
+    "Each target's training and test texts are resampled to the share of positives in the column's head. After the "
+    "mean accuracy: the gain over plain distillation at the same share, and the pairs that are harmed."
 )
 
 
