@@ -135,3 +135,19 @@ def test_a_page_is_filled_between_its_marks(results: Path, run_cli: Any):
 
 def test_without_results_the_page_says_so(tmp_path: Path):
     assert report(tmp_path) == "Not measured yet: `distilshift bench`."
+
+
+def test_a_table_of_label_shift_has_a_column_a_share(results: Path):
+    matrix = json.loads((results / "matrix.json").read_text())
+    (results / "matrix.json").write_text(json.dumps(matrix | {"positive_shares": [0.1, 0.5]}))
+    for share, percent in ((0.1, 10), (0.5, 50)):
+        for (target, method, seed), right in RIGHT.items():
+            write_cell(results, target, method, seed, right, positive_share=share)
+            path = results / f"a-{target}-{method}-{seed}.json"
+            path.replace(path.with_name(f"{path.stem}-positive-{percent}.json"))
+    table = read_table(results)
+    assert table.missing() == 2 * (16 - 11)
+    assert table.at(0.1).gain("distilshift").mean == pytest.approx(0.3 / 4)
+    lines = section(table).splitlines()
+    assert "|  | 10 % positive | 50 % positive |" in lines
+    assert "| plain distillation | 60.0 ± 7.1 | 60.0 ± 7.1 |" in lines

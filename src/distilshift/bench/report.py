@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distilshift.bench.matrix import in_percent
 from distilshift.bench.methods import METHODS
 from distilshift.bench.table import BASELINE, Table, read_table, table_folders
 
@@ -17,6 +18,11 @@ NOTE = (
     "texts together. Gain: over plain distillation, on the cells that both have, with the same teacher; in brackets "
     "the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more "
     "than one point below plain distillation. Seconds: median of a cell, without its teacher."
+)
+
+SHARE_NOTE = (
+    "Each target's training and test texts are resampled to the share of positives in the column's head. After the "
+    "mean accuracy: the gain over plain distillation at the same share, and the pairs that are harmed."
 )
 
 
@@ -34,10 +40,32 @@ def section(table: Table) -> str:
     pairs, seeds = len(table.matrix.pairs()), len(config.seeds)
     head = f"### {config.table}\n\n{pairs} pairs, {seeds} seeds. {state}"
     methods = [method for method in METHODS if method in config.methods]
-    parts = [head, _summary(table, methods), _by_pair(table, methods)]
+    parts = [head, *_bodies(table, methods)]
     if mixed := [method for method in methods if table.is_mixed(method)]:
         parts.append(f"Cells of these rows were made with different options: {', '.join(mixed)}.")
     return "\n\n".join(parts)
+
+
+def _bodies(table: Table, methods: Sequence[str]) -> list[str]:
+    """A summary and the pairs; of a table of label shift, the shares."""
+    if not table.matrix.config.positive_shares:
+        return [_summary(table, methods), _by_pair(table, methods)]
+    return [_by_share(table, methods), SHARE_NOTE]
+
+
+def _by_share(table: Table, methods: Sequence[str]) -> str:
+    """A row a method, a column a positive share: mean over pairs and seeds, and the gain."""
+    shares = table.matrix.config.positive_shares
+    heads = ["", *(f"{in_percent(share)} % positive" for share in shares)]
+    lines = [_line(heads), "|---" * len(heads) + "|"]
+    for method in methods:
+        cells = []
+        for part in map(table.at, shares):
+            gain, harmed = _gain(part, method)
+            shown = _spread(part.means(method), part, "seeds")
+            cells.append(shown if gain == "–" else f"{shown}; {gain}; harmed {harmed}")
+        lines.append(_line([METHODS[method].title, *cells]))
+    return "\n".join(lines)
 
 
 def _summary(table: Table, methods: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ class Table:
     def missing(self) -> int:
         """How many of the matrix's cells have no result."""
         return len(self.matrix.cells()) - len(self.rows)
+
+    def at(self, share: float) -> Table:
+        """The cells of one positive share, as a table without shares."""
+        matrix = Matrix(replace(self.matrix.config, positive_shares=()))
+        found = {c: row for c, row in self.rows.items() if c.positive_share == share}
+        return Table(matrix, {replace(c, positive_share=None): row for c, row in found.items()})
 
     def values(self, method: str, pair: tuple[str, str], key: str = "test_accuracy") -> list[float]:
         """A number of each measured seed of a method and a pair."""
