@@ -40,7 +40,10 @@ def section(table: Table) -> str:
     pairs, seeds = len(table.matrix.pairs()), len(config.seeds)
     head = f"### {config.table}\n\n{pairs} pairs, {seeds} seeds. {state}"
     methods = [method for method in METHODS if method in config.methods]
-    parts = [head, *_bodies(table, methods)]
+    measured = [method for method in methods if table.of_method(method)]
+    parts = [head, *_bodies(table, measured)]
+    if unmeasured := [METHODS[method].title for method in methods if method not in measured]:
+        parts.append(f"No cell yet: {'; '.join(unmeasured)}.")
     if mixed := [method for method in methods if table.is_mixed(method)]:
         parts.append(f"Cells of these rows were made with different options: {', '.join(mixed)}.")
     return "\n\n".join(parts)
