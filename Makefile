@@ -24,7 +24,8 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/errors_catalogue.py
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/gain.py
+	$(BIN)/distilshift bench benchmarks/configs/amazon12-minilm.toml
+	$(BIN)/distilshift bench report --page docs/results.md
 
 edge: $(VENV)/.dev
 	$(BIN)/python benchmarks/edge.py

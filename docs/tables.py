@@ -54,7 +54,7 @@ GAIN_METHODS = {
 def gain_table() -> str:
     """Mean accuracy of each method over seeds, from the cells of benchmarks/gain.py."""
     if not _cells("*.json"):
-        return "Not measured yet: `make bench`."
+        return "Not measured yet: `python benchmarks/gain.py`."
     methods = {name: title for name, title in GAIN_METHODS.items() if _cells(f"*-{name}-[0-9]*.json")}
     heads = ["source → target", "seeds", "teacher", *methods.values(), "gain"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -67,7 +67,7 @@ def gain_table() -> str:
         lines.append(f"| {' | '.join(cells)} | {gain:+.1f} |")
     lines.append(
         "\nAccuracy in per cent on the 400 held-out reviews of the target (mean ± standard deviation over seeds, the "
-        "teacher's included); a MiniLM-L6 teacher, a 3-layer student, the same number of steps. Made by `make bench`."
+        "teacher's included); a MiniLM-L6 teacher, a 3-layer student, the same number of steps. Made by `python benchmarks/gain.py`."
     )
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
 def estimate_sentence(summary: dict[str, Any]) -> str:
     """The accuracy as far as it can be guessed without labels."""
     if summary["estimated_accuracy"] is None:
-        return "Its accuracy on the target is not estimated: the teacher's bundle has no statistics for that."
+        return "Its accuracy on the target is not estimated: there are no statistics of its teacher for that."
     low, high = summary["estimated_accuracy_interval"]
     return (
         f"Estimated accuracy on the target texts, without labels: {summary['estimated_accuracy']:.1%} "
