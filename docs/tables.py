@@ -67,7 +67,8 @@ def gain_table() -> str:
         lines.append(f"| {' | '.join(cells)} | {gain:+.1f} |")
     lines.append(
         "\nAccuracy in per cent on the 400 held-out reviews of the target (mean ± standard deviation over seeds, the "
-        "teacher's included); a MiniLM-L6 teacher, a 3-layer student, the same number of steps. Made by `python benchmarks/gain.py`."
+        "teacher's included); a MiniLM-L6 teacher, a 3-layer student, the same number of steps. Made by "
+        "`python benchmarks/gain.py`."
     )
     return "\n".join(lines)
 

@@ -122,7 +122,7 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
     """
     texts, classes = probabilities.shape
     if statistics is None or statistics.validation_confidence is None:
-        return _uniform(classes, "Uniform class shares: there are no statistics of the teacher to estimate them with.")
+        return _uniform(classes, "Uniform class shares: the teacher's bundle has no statistics to estimate them with.")
     validation_texts = int(np.sum(statistics.validation_confusion))
     doubt = _doubt(probabilities, statistics, min(texts, validation_texts))
     if doubt:
