@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from texts import NEGATIVE, NEUTRAL, POSITIVE, make_texts
 
 # Many small operations on shared machines: one thread is faster than two that wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has SIGINT ignored, and so would the runs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Finished(NamedTuple):

@@ -59,7 +59,7 @@ def adapted(teacher: Classifier, examples: list[Example], run: RunDirectory, **o
     """Adapt in place; the names of the weights that moved."""
     config = AdaptConfig(**OPTIONS | options)
     before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    adapt_teacher(teacher, open_corpus(examples, config), config, make_accelerator(config), run)
+    adapt_teacher(teacher, open_corpus(examples, config), config, make_accelerator(config), run, np.array([0.5, 0.5]))
     return {name for name, value in teacher.model.state_dict().items() if not torch.equal(value, before[name])}
 
 
