@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-# A training step multiplies three times as much as a forward pass: again for the gradient of the inputs, and again
-# for that of the weights. (The first layer needs both too: its inputs are trained embeddings.)
+# A map's training step multiplies three times as much as its forward pass: again for the gradient of its inputs, and
+# again for that of its weights.
 TRAINING_FACTOR = 3
 # Time enough for a median that one interruption does not move.
 RATE_SECONDS = 1.0
@@ -30,12 +30,52 @@ def transformer_flops(config: Any, lengths: NDArray[np.integer]) -> int:
         config: a BERT config: num_hidden_layers, hidden_size, intermediate_size, num_labels.
         lengths: (texts,) tokens of each text, special ones included.
     """
+    return config.num_hidden_layers * _layer_flops(config, lengths) + _head_flops(config, lengths)
+
+
+def lean_forward_flops(config: Any, lengths: NDArray[np.integer]) -> int:
+    """The same where the last layer computes its first token alone (`distilshift.first_token`)."""
+    whole = (config.num_hidden_layers - 1) * _layer_flops(config, lengths)
+    return whole + _first_token_flops(config, lengths) + _head_flops(config, lengths)
+
+
+def lean_training_flops(config: Any, lengths: NDArray[np.integer], frozen: int) -> int:
+    """Forward and backward pass of `lean_forward_flops`, where the lowest layers do not learn.
+
+    Args:
+        config: as above, of more than `frozen` layers.
+        lengths: (texts,).
+        frozen: layers that only compute; the maps into the lowest layer that learns need no gradient of their inputs
+            then. With 0 the embeddings learn, and it does.
+    """
+    learning = lean_forward_flops(config, lengths) - frozen * _layer_flops(config, lengths)
+    flops = frozen * _layer_flops(config, lengths) + TRAINING_FACTOR * learning
+    return flops - (_entry_flops(config, lengths, config.num_hidden_layers - frozen) if frozen else 0)
+
+
+def _layer_flops(config: Any, lengths: NDArray[np.integer]) -> int:
     hidden, intermediate = config.hidden_size, config.intermediate_size
-    tokens, pairs, texts = int(lengths.sum()), int((lengths.astype(np.int64) ** 2).sum()), len(lengths)
-    maps = 2 * tokens * hidden * (4 * hidden + 2 * intermediate)
-    attention = 2 * 2 * pairs * hidden
-    head = 2 * texts * hidden * (hidden + config.num_labels)
-    return config.num_hidden_layers * (maps + attention) + head
+    tokens, pairs = int(lengths.sum()), int((lengths.astype(np.int64) ** 2).sum())
+    return 2 * tokens * hidden * (4 * hidden + 2 * intermediate) + 2 * 2 * pairs * hidden
+
+
+def _first_token_flops(config: Any, lengths: NDArray[np.integer]) -> int:
+    """Keys and values of every token; queries, output, feed-forward part and attention of one a text."""
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    tokens, texts = int(lengths.sum()), len(lengths)
+    once = 2 * texts * hidden * (2 * hidden + 2 * intermediate)
+    return 2 * tokens * hidden * 2 * hidden + once + 2 * 2 * tokens * hidden
+
+
+def _entry_flops(config: Any, lengths: NDArray[np.integer], layers_above: int) -> int:
+    """The maps from a layer's input to queries, keys and values, in the last layer or in one below it."""
+    tokens, texts, hidden = int(lengths.sum()), len(lengths), config.hidden_size
+    queries = texts if layers_above == 1 else tokens
+    return 2 * (2 * tokens + queries) * hidden * hidden
+
+
+def _head_flops(config: Any, lengths: NDArray[np.integer]) -> int:
+    return 2 * len(lengths) * config.hidden_size * (config.hidden_size + config.num_labels)
 
 
 def matmul_flops_per_second(rows: int, config: Any, dtype: torch.dtype) -> float:

@@ -106,7 +106,7 @@ def teacher_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path,
         output,
         base_model=str(tiny_encoder),
         epochs=12,
-        learning_rate=3e-3,
+        learning_rate=6e-3,
         max_length=32,
         precision="fp32",
     )

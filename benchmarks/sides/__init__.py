@@ -12,8 +12,8 @@ __all__ = ["DEFAULT_SIDES", "SIDES", "Side", "SideUnavailableError", "Task"]
 _trainer = partial(Side, plain_trainer.padded_rows, plain_trainer.prepare, teacher_each_epoch=True, padded=True)
 _grouped = partial(Side, plain_trainer.ragged_rows, plain_trainer.prepare, teacher_each_epoch=True)
 _textbrewer = partial(Side, plain_trainer.padded_rows, text_brewer.prepare, teacher_each_epoch=True, padded=True)
-_distilshift = partial(Side, library.tokenise, library.prepare_distillation)
-_teacher = partial(Side, library.tokenise, library.prepare_forward, trains=False)
+_distilshift = partial(Side, library.tokenise, library.prepare_distillation, lean=True)
+_teacher = partial(Side, library.tokenise, library.prepare_forward, trains=False, lean=True)
 
 SIDES: dict[str, Side] = {
     "trainer-fp32": _trainer(precision="fp32"),

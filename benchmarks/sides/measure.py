@@ -21,7 +21,13 @@ from distilshift.metrics import agreement
 from distilshift.stage import peak_memory_bytes, seeded
 from distilshift.student import build_student
 from distilshift.types import Example
-from rates import TRAINING_FACTOR, matmul_flops_per_second, transformer_flops
+from rates import (
+    TRAINING_FACTOR,
+    lean_forward_flops,
+    lean_training_flops,
+    matmul_flops_per_second,
+    transformer_flops,
+)
 from sides import SIDES, Side, Task
 
 # Texts on which the trained student is held against the teacher, to see that a side has done its work.
@@ -69,13 +75,15 @@ def _task(teacher: Path, examples: list[Example], config: AdaptConfig, scratch: 
 
 
 def flops_of(side: Side, task: Task, lengths: NDArray[np.int64]) -> int:
-    """Operations of all forward and backward passes that the side makes, on real tokens."""
-    epochs = task.config.distil_epochs
-    teacher_passes = epochs if side.teacher_each_epoch else 1
-    flops = teacher_passes * transformer_flops(task.teacher.model.config, lengths)
-    if side.trains:
-        flops += epochs * TRAINING_FACTOR * transformer_flops(task.student.model.config, lengths)
-    return flops
+    """Operations of the forward and backward passes that the side makes, on real tokens."""
+    epochs, teacher, student = task.config.distil_epochs, task.teacher.model.config, task.student.model.config
+    if side.lean:
+        flops = lean_forward_flops(teacher, lengths)
+        learning = lean_training_flops(student, lengths, task.config.distil_frozen_layers)
+    else:
+        flops = transformer_flops(teacher, lengths) * (epochs if side.teacher_each_epoch else 1)
+        learning = TRAINING_FACTOR * transformer_flops(student, lengths)
+    return flops + (epochs * learning if side.trains else 0)
 
 
 def _rates(side: Side, task: Task, seconds: float) -> dict[str, float]:

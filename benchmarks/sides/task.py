@@ -46,6 +46,7 @@ class Side:
         trains: False where it is only the teacher's forward pass.
         teacher_each_epoch: the teacher runs again in each epoch, not once.
         padded: batches are as wide as `max_length`, not as their texts.
+        lean: what the logits do not need is not computed, nor gradients of what does not learn.
     """
 
     tokenise: Callable[[Task], Any]
@@ -54,3 +55,4 @@ class Side:
     trains: bool = True
     teacher_each_epoch: bool = False
     padded: bool = False
+    lean: bool = False

@@ -13,6 +13,7 @@ from distilshift import progress
 from distilshift.config import AdaptConfig, Method
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, final_linear
+from distilshift.frozen import frozen_layers
 from distilshift.loop import LoopConfig, loop_config, train_once
 from distilshift.methods.base import Material, UnlabelledObjective
 from distilshift.methods.neighbours import AadObjective, NrcObjective
@@ -58,7 +59,10 @@ def adapt_teacher(
         views = view_tokens(teacher, "teacher", texts, count, config, run, advance)
     expected = torch.tensor(prior, dtype=torch.float32, device=accelerator.device)
     _freeze(teacher, config.method)
-    with used_rows_only(teacher.model, views) as compact:
+    with (
+        frozen_layers(teacher.model, config.adapt_frozen_layers),
+        used_rows_only(teacher.model, views) as compact,
+    ):
         material = Material(teacher, compact, expected, config, accelerator, run)
         train_once(teacher.model, OBJECTIVES[config.method](material), loop, accelerator, run)
     teacher.model.requires_grad_(True)

@@ -143,6 +143,10 @@ class AdaptConfig(InputConfig, TrainingConfig):
     adapt_learning_rate: Annotated[float, Gt(0)] = option(
         2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
     )
+    adapt_frozen_layers: Annotated[int, Ge(0)] = option(
+        0,
+        "Lowest layers of the teacher that stay as they are while it adapts, with the embeddings; 0: it adapts whole.",
+    )
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
@@ -169,6 +173,12 @@ class AdaptConfig(InputConfig, TrainingConfig):
     distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
     distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
+    distil_frozen_layers: Annotated[int, Ge(0)] = option(
+        1,
+        "Lowest layers of the student that stay as it began, with the embeddings: less to learn from few texts, and a "
+        "third less time; 0: everything learns.",
+    )
+    distil_dropout: bool = option(False, "Drop hidden units while the student learns, as its encoder was trained with.")
     spans: Annotated[int, Ge(0)] = option(
         3, "Random spans of each text that teacher and student train on as well, one every other epoch."
     )

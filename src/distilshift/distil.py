@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier
+from distilshift.frozen import frozen_layers, without_dropout
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
@@ -24,6 +26,10 @@ from distilshift.vocabulary import used_rows_only
 
 class DistilObjective(Objective):
     """Mean soft-target divergence from the teacher's cached outputs."""
+
+    # Each text has a target of its own, so that a batch may be of one length: of kitchen's reviews 96 % of its places
+    # are real tokens then, else 90 %. What teaches or adapts wants its batches mixed: length may tell of the class.
+    window_batches = 50
 
     def __init__(
         self, student: Classifier, views: Sequence[LabelledView], temperature: float, device: torch.device
@@ -51,6 +57,16 @@ class DistilObjective(Objective):
         return batch.mean(soft_target_divergence(logits.float(), targets, self._temperature))
 
 
+@contextmanager
+def learning_parts(model: Any, config: AdaptConfig) -> Iterator[None]:
+    """Inside the block, only those parts of the student learn that shall, with dropout or without it."""
+    with (
+        frozen_layers(model, config.distil_frozen_layers),
+        nullcontext() if config.distil_dropout else without_dropout(model),
+    ):
+        yield
+
+
 def distil_student(
     student: Classifier,
     views: Sequence[LabelledView],
@@ -61,7 +77,10 @@ def distil_student(
     """Train the student in place on the views' cached teacher outputs."""
     loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
-    with used_rows_only(student.model, [view.texts for view in views]) as stores:
+    with (
+        learning_parts(student.model, config),
+        used_rows_only(student.model, [view.texts for view in views]) as stores,
+    ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
         objective = DistilObjective(student, compact, config.temperature, accelerator.device)
         train_once(student.model, objective, loop, accelerator, run)

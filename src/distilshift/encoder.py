@@ -30,7 +30,7 @@ _LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, RuntimeError, Attri
 
 # A CPU compiles and caches its kernels a shape: few widths keep them all in the cache, which a pass over texts of
 # every length overflows; measured, a third of a training step. The padding costs less.
-WIDTH_MULTIPLE = 16
+WIDTH_MULTIPLE = 8
 
 # Dropping attention weights draws a number for each pair of tokens, most of dropout's time on a CPU; that of hidden
 # states regularises enough, and stays.
@@ -243,6 +243,17 @@ def head_inputs(model: Any) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         hook.remove()
+
+
+@contextmanager
+def plain_attention(model: Any) -> Iterator[None]:
+    """Inside the block, attention is computed product by product, and not by PyTorch's fused kernel."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def scale_logits(model: Any, factor: float) -> None:

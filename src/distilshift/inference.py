@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
 
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
+from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier, plain_attention
 from distilshift.first_token import first_token_only
 from distilshift.run import ALONE, Crew
 from distilshift.types import Example
@@ -24,7 +26,7 @@ def forward_all(
     device: torch.device,
     autocast: Callable[[], Any],
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     features: bool = False,
     span: slice = slice(None),
     crew: Crew = ALONE,
@@ -52,13 +54,13 @@ def forward_all(
     found = {"logits": np.zeros((last - first, head.out_features), np.float32)}
     if features:
         found["features"] = np.zeros((last - first, head.in_features), np.float32)
-    was_training = model.training
+    was_training, weights = model.training, _reduced_weights(model, device, autocast)
     model.eval()
     try:
         for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
             if step % crew.size == crew.rank:
-                with torch.inference_mode(), autocast(), first_token_only(model), head_inputs(model) as seen:
-                    logits = model(**classifier.inputs(store, indices, device)).logits
+                with torch.inference_mode(), _passing(model, device, weights, autocast), head_inputs(model) as seen:
+                    logits = functional_call(model, weights, kwargs=classifier.inputs(store, indices, device)).logits
                 found["logits"][indices - first] = logits.float().cpu().numpy()
                 if features:
                     found["features"][indices - first] = seen[-1].float().cpu().numpy()
@@ -66,6 +68,33 @@ def forward_all(
     finally:
         model.train(was_training)
     return {name: crew.total(rows) for name, rows in found.items()}
+
+
+def _reduced_weights(model: Any, device: torch.device, autocast: Callable[[], Any]) -> dict[str, Tensor]:
+    """The weights in the precision that autocast multiplies in; none where that is their own.
+
+    Cast once, and not at each batch; what runs between the products is then in this precision too, a fifth less time
+    on a CPU. Predictions differ from autocast's as those do from fp32's: in the third digit.
+    """
+    with autocast():
+        if not torch.is_autocast_enabled(device.type):
+            return {}
+        dtype = torch.get_autocast_dtype(device.type)
+    return {name: value.detach().to(dtype) for name, value in model.named_parameters()}
+
+
+@contextmanager
+def _passing(
+    model: Any, device: torch.device, weights: dict[str, Tensor], autocast: Callable[[], Any]
+) -> Iterator[None]:
+    """What a forward pass needs around it."""
+    reduced_on_cpu = bool(weights) and device.type == "cpu"
+    with (
+        nullcontext() if weights else autocast(),
+        plain_attention(model) if reduced_on_cpu else nullcontext(),
+        first_token_only(model),
+    ):
+        yield
 
 
 def bundle_logits(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilshift.config import AdaptConfig
-from distilshift.distil import DistilObjective
+from distilshift.distil import DistilObjective, learning_parts
 from distilshift.encoder import Classifier
 from distilshift.inference import forward_all
 from distilshift.loop import loop_config, train_once
@@ -138,7 +138,10 @@ def distil_jointly(
     loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     special = [special_tokens(student)] if config.masked_consistency else []
-    with used_rows_only(student.model, [*(view.texts for view in views), *special]) as stores:
+    with (
+        learning_parts(student.model, config),
+        used_rows_only(student.model, [*(view.texts for view in views), *special]) as stores,
+    ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=False)]
         masking = Masking.of(stores[-1], config.mask_fraction) if special else None
         objective = JointObjective(student, compact, config, accelerator, run, expected, masking)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from distilshift import progress
 from distilshift.config import AdaptConfig, TeachConfig
-from distilshift.data.batch import shuffled_batches
+from distilshift.data.batch import WINDOW_BATCHES, shuffled_batches
+from distilshift.encoder import plain_attention
 from distilshift.first_token import first_token_only
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
@@ -66,9 +67,11 @@ class Objective(ABC):
 
     Attributes:
         needs_all_tokens: the loss looks at the last layer, which else computes no more than the logits need.
+        window_batches: how many batches are sorted by length together.
     """
 
     needs_all_tokens = False
+    window_batches = WINDOW_BATCHES
 
     @abstractmethod
     def lengths(self, epoch: int) -> NDArray[np.int64]:
@@ -138,7 +141,8 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
     last_save = time.monotonic()
     with (
         _prepared(model, accelerator) as prepared,
-        _fastest_backward(model, accelerator.device),
+        # The fused kernel's backward pass takes twice as long on a CPU.
+        plain_attention(model) if accelerator.device.type == "cpu" else nullcontext(),
         nullcontext() if objective.needs_all_tokens else first_token_only(model),
         progress.stage(config.name, steps, done) as advance,
         _deferred_interrupt() as interrupted,
@@ -146,7 +150,8 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
         for step in range(done, steps):
             epoch, within = divmod(step, steps_an_epoch)
             if within == 0 or step == done:
-                batches = shuffled_batches(objective.lengths(epoch), config.batch_size, config.seed, epoch)
+                lengths, windows = objective.lengths(epoch), objective.window_batches
+                batches = shuffled_batches(lengths, config.batch_size, config.seed, epoch, windows)
             batch = Batch.share(epoch, batches[within], accelerator)
             _step(prepared, objective, optimizer, accelerator, config, (step, steps), batch)
             if within == steps_an_epoch - 1:
@@ -206,20 +211,6 @@ def _step(
 def _seed_of(seed: int, step: int, process: int) -> int:
     """Each step seeds its own dropout, so that a continued run draws what an uninterrupted one does."""
     return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
-
-
-@contextmanager
-def _fastest_backward(model: Any, device: torch.device) -> Iterator[None]:
-    """Plain attention while training on a CPU: the fused kernel's backward pass takes twice as long there."""
-    if device.type != "cpu":
-        yield
-        return
-    attention = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(attention)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def mean_entropy(teacher: Classifier, examples: list[Example]) -> float:
 
 def test_tent_moves_nothing_but_layer_norms(teacher: Classifier, examples: list[Example], run: RunDirectory):
     before = mean_entropy(teacher, examples)
-    moved = adapted(teacher, examples, run, method="tent", adapt_learning_rate=0.02)
+    moved = adapted(teacher, examples, run, method="tent", adapt_learning_rate=0.1)
     norms = {name for name in teacher.model.state_dict() if "LayerNorm" in name}
     assert moved == norms
     assert len(norms) == 10

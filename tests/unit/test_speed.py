@@ -18,6 +18,8 @@ import rates
 import speed
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
+from distilshift.first_token import first_token_only
+from distilshift.frozen import frozen_layers
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.types import Example
 from encoders import make_checkpoint
@@ -27,7 +29,7 @@ from texts import make_texts
 
 TEXTS = [Example(text) for text, _ in make_texts(32, 5)]
 CONFIG = AdaptConfig(
-    method="none", spans=0, student_layers=1, max_length=32, distil_epochs=6, distil_batch_size=8,
+    method="none", spans=0, student_layers=1, max_length=32, distil_epochs=24, distil_batch_size=8,
     distil_learning_rate=3e-3, warmup_fraction=0.2,
 )  # fmt: skip
 
@@ -59,6 +61,21 @@ def test_flops_are_what_torch_counts(checkpoint: Path):
         loss.backward()
     assert forward.get_total_flops() == expected
     assert forward.get_total_flops() + backward.get_total_flops() == rates.TRAINING_FACTOR * expected
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_lean_flops_are_what_torch_counts(tmp_path: Path, frozen: int):
+    made = make_checkpoint(tmp_path / "model", layers=3, num_labels=3)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(made, attn_implementation="eager")
+    ids, lengths = torch.randint(5, 30, (4, 11)), np.full(4, 11)
+    with frozen_layers(model, frozen), first_token_only(model):
+        with FlopCounterMode(display=False) as forward:
+            loss = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum()
+        with FlopCounterMode(display=False) as backward:
+            loss.backward()
+    assert forward.get_total_flops() == rates.lean_forward_flops(model.config, lengths)
+    both = forward.get_total_flops() + backward.get_total_flops()
+    assert both == rates.lean_training_flops(model.config, lengths, frozen)
 
 
 def test_matmul_rate_is_a_rate(checkpoint: Path, brief_rates: None):
@@ -101,10 +118,16 @@ def test_side_trains(name: str, teacher_bundle: Path, untrained: dict[str, Any],
 
 
 def test_one_teacher_pass_or_one_an_epoch(teacher_bundle: Path, untrained: dict[str, Any], brief_rates: None):
-    teacher, once = (
-        measure(name, teacher_bundle, TEXTS, CONFIG)["gflop"] for name in ("teacher-fp32", "distilshift-fp32")
-    )
-    assert untrained["gflop"] == pytest.approx(once + (CONFIG.distil_epochs - 1) * teacher)
+    classifier = load_classifier(str(teacher_bundle), CONFIG.max_length)
+    lengths = classifier.tokenise(TEXTS).lengths
+    lean = measure("distilshift-fp32", teacher_bundle, TEXTS, CONFIG)["gflop"]
+    whole = transformers.AutoConfig.from_pretrained(teacher_bundle, num_hidden_layers=CONFIG.student_layers)
+    learning = CONFIG.distil_epochs * rates.TRAINING_FACTOR * rates.transformer_flops(whole, lengths)
+    teacher = CONFIG.distil_epochs * rates.transformer_flops(classifier.model.config, lengths)
+    assert untrained["gflop"] == pytest.approx((teacher + learning) / 1e9)
+    once = rates.lean_forward_flops(classifier.model.config, lengths)
+    lean_learning = CONFIG.distil_epochs * rates.lean_training_flops(whole, lengths, CONFIG.distil_frozen_layers)
+    assert lean == pytest.approx((once + lean_learning) / 1e9)
 
 
 def test_missing_textbrewer_is_named(teacher_bundle: Path, monkeypatch: pytest.MonkeyPatch):

@@ -112,13 +112,22 @@ class TokenStore:
         return TokenStore(self._shards, self._pad_id, numbers)
 
 
-def shuffled_batches(lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def shuffled_batches(
+    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int, window_batches: int = WINDOW_BATCHES
+) -> list[NDArray[np.int64]]:
     """One epoch's batches of text indices: each text once, like lengths together, in random order.
 
     A pure function of its arguments, so that a resumed run meets the same batches.
+
+    Args:
+        lengths: tokens of each text.
+        batch_size: texts a batch.
+        seed: of the order.
+        epoch: each has an order of its own.
+        window_batches: more of them pad less, and make batches that differ more in length.
     """
     rng = np.random.default_rng([seed, epoch])
-    order, window = rng.permutation(len(lengths)), batch_size * WINDOW_BATCHES
+    order, window = rng.permutation(len(lengths)), batch_size * window_batches
     batches = []
     for start in range(0, len(order), window):
         chunk = order[start : start + window]
