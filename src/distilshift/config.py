@@ -144,7 +144,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
         2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
     )
     adapt_frozen_layers: Annotated[int, Ge(0)] = option(
-        0,
+        3,
         "Lowest layers of the teacher that stay as they are while it adapts, with the embeddings; 0: it adapts whole.",
     )
     adapt_batch_size: Annotated[int, Ge(2)] = option(64, "Texts a step; the diversity term needs many.")
@@ -178,7 +178,6 @@ class AdaptConfig(InputConfig, TrainingConfig):
         "Lowest layers of the student that stay as it began, with the embeddings: less to learn from few texts, and a "
         "third less time; 0: everything learns.",
     )
-    distil_dropout: bool = option(False, "Drop hidden units while the student learns, as its encoder was trained with.")
     spans: Annotated[int, Ge(0)] = option(
         3, "Random spans of each text that teacher and student train on as well, one every other epoch."
     )
@@ -199,6 +198,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         6,
         "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "
         "by the student.",
+    )
+    dropout: bool = option(
+        False, "Drop hidden units, as the encoder was trained with, while the teacher adapts and the student learns."
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier
-from distilshift.frozen import frozen_layers, without_dropout
+from distilshift.frozen import frozen_layers
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
@@ -57,16 +56,6 @@ class DistilObjective(Objective):
         return batch.mean(soft_target_divergence(logits.float(), targets, self._temperature))
 
 
-@contextmanager
-def learning_parts(model: Any, config: AdaptConfig) -> Iterator[None]:
-    """Inside the block, only those parts of the student learn that shall, with dropout or without it."""
-    with (
-        frozen_layers(model, config.distil_frozen_layers),
-        nullcontext() if config.distil_dropout else without_dropout(model),
-    ):
-        yield
-
-
 def distil_student(
     student: Classifier,
     views: Sequence[LabelledView],
@@ -78,7 +67,7 @@ def distil_student(
     loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     with (
-        learning_parts(student.model, config),
+        frozen_layers(student.model, config.distil_frozen_layers),
         used_rows_only(student.model, [view.texts for view in views]) as stores,
     ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distilshift.config import AdaptConfig
-from distilshift.distil import DistilObjective, learning_parts
+from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier
+from distilshift.frozen import frozen_layers
 from distilshift.inference import forward_all
 from distilshift.loop import loop_config, train_once
 from distilshift.losses.distil import mixture_logits, soft_target_divergence
@@ -139,7 +140,7 @@ def distil_jointly(
     student.model.to(accelerator.device)
     special = [special_tokens(student)] if config.masked_consistency else []
     with (
-        learning_parts(student.model, config),
+        frozen_layers(student.model, config.distil_frozen_layers),
         used_rows_only(student.model, [*(view.texts for view in views), *special]) as stores,
     ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=False)]

@@ -23,6 +23,7 @@ from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.batch import WINDOW_BATCHES, shuffled_batches
 from distilshift.encoder import plain_attention
 from distilshift.first_token import first_token_only
+from distilshift.frozen import without_dropout
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
 from distilshift.stage import seconds_setting
@@ -44,6 +45,7 @@ class LoopConfig:
         warmup_fraction: share of the steps that warm up.
         weight_decay: AdamW's.
         seed: of the order of texts and of dropout.
+        dropout: hidden units are dropped, as the model's encoder was trained with.
     """
 
     name: str
@@ -53,13 +55,16 @@ class LoopConfig:
     warmup_fraction: float
     weight_decay: float
     seed: int
+    dropout: bool = True
 
 
 def loop_config(
     name: str, config: TeachConfig | AdaptConfig, epochs: int, batch_size: int, learning_rate: float
 ) -> LoopConfig:
     """A stage's own numbers, and what its loops share."""
-    return LoopConfig(name, epochs, batch_size, learning_rate, config.warmup_fraction, config.weight_decay, config.seed)
+    shared = (config.warmup_fraction, config.weight_decay, config.seed)
+    dropout = config.dropout if isinstance(config, AdaptConfig) else True
+    return LoopConfig(name, epochs, batch_size, learning_rate, *shared, dropout)
 
 
 class Objective(ABC):
@@ -144,6 +149,7 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
         # The fused kernel's backward pass takes twice as long on a CPU.
         plain_attention(model) if accelerator.device.type == "cpu" else nullcontext(),
         nullcontext() if objective.needs_all_tokens else first_token_only(model),
+        nullcontext() if config.dropout else without_dropout(model),
         progress.stage(config.name, steps, done) as advance,
         _deferred_interrupt() as interrupted,
     ):

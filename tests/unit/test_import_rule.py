@@ -21,7 +21,7 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"predict"}, {"select", "priors", "target_prior", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}],
-    [{"first_token"}, {"inner"}, {"strict"}],
+    [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}],
     [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"vocabulary"}, {"masking"}],
     [{"loop"}, {"shards"}],
     [{"views"}],

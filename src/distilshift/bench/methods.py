@@ -30,8 +30,9 @@ class Method:
 
 
 def _then_plain(method: str, **options: Any) -> dict[str, Any]:
-    """Adapt the teacher by a method as its authors do, whatever comes of it, then distil plainly."""
-    return PLAIN_DISTILLATION | {"method": method, "gate": False, "target_prior": "uniform"} | options
+    """Adapt the whole teacher by a method as its authors do, whatever comes of it, then distil plainly."""
+    authors = {"gate": False, "target_prior": "uniform", "adapt_frozen_layers": 0}
+    return PLAIN_DISTILLATION | {"method": method} | authors | options
 
 
 def _inner(form: str) -> dict[str, Any]:
