@@ -48,7 +48,7 @@ class Entry:
 
 def error_classes() -> dict[str, str]:
     """Name to first line of the docstring, of every class in errors.py and of those derived from them elsewhere."""
-    found = {"DistilshiftError": ""}
+    found = {"DistilshiftError": "What the operating system refuses, where no stage knows more of it."}
     for path in [SOURCE / "errors.py", *sorted(SOURCE.rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in found for b in node.bases):
@@ -108,10 +108,13 @@ class Helper:
         return self.defaults | given | {word.arg: word.value for word in call.keywords if word.arg}
 
 
-def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[str, Helper]:
-    """By name, the functions that return an error one of whose fields is a parameter."""
+def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[tuple[str, str], Helper]:
+    """By module and name, the functions that return an error one of whose fields is a parameter.
+
+    The module of those that others may call is empty.
+    """
     found = {}
-    for tree in trees.values():
+    for module, tree in trees.items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef) or getattr(node.returns, "id", "") not in kinds:
                 continue
@@ -120,7 +123,9 @@ def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[str, He
             if len(calls) == 1 and any(getattr(value, "id", "") in names for value in fields_of(calls[0]).values()):
                 tail = node.args.defaults
                 defaults = dict(zip(names[len(names) - len(tail) :], tail, strict=True))
-                found[node.name] = Helper(called(calls[0]), calls[0], names, defaults)
+                found[module if node.name.startswith("_") else "", node.name] = Helper(
+                    called(calls[0]), calls[0], names, defaults
+                )
     return found
 
 
@@ -137,9 +142,9 @@ def entries() -> list[Entry]:
     for module, tree in trees.items():
         for node in ast.walk(tree):
             name = called(node)
-            if not isinstance(node, ast.Call) or id(node) in inner or name not in kinds.keys() | made.keys():
+            helper = made.get((module, name)) or made.get(("", name))
+            if not isinstance(node, ast.Call) or id(node) in inner or not (helper or name in kinds):
                 continue
-            helper = made.get(name)
             values = fields_of(helper.call if helper else node)
             known = helper.arguments(node) if helper else {}
             kind = helper.kind if helper else name

@@ -18,11 +18,14 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import SimpleNamespace, TracebackType
+from typing import IO, Any, NoReturn
 
 # What the verbs load when they need it. None of them starts a thread, which a fork would lose.
-LIBRARIES = ("distilshift.pipeline", "distilshift.source", "torch.onnx", "torch.export", "torch._dynamo")
+LIBRARIES = (
+    *("distilshift.pipeline", "distilshift.source", "distilshift.bench.cell", "distilshift.bench.worker"),
+    *("torch.onnx", "torch.export", "torch._dynamo"),
+)
 
 
 class Child:
@@ -93,9 +96,17 @@ def command(arguments: list[str], settings: dict[str, str], log: Path) -> int:
         os.close(handle)
     os.environ |= settings
     tempfile.tempdir = None  # it was looked up before TMPDIR was set
-    sys.argv = ["distilshift", *arguments]
+    worker = sys.modules["distilshift.bench.worker"]
+    worker.subprocess = SimpleNamespace(Popen=Worker, PIPE=None, STDOUT=None)  # type: ignore[attr-defined]
+    return carry_out(arguments)
+
+
+def carry_out(arguments: list[str]) -> int:
+    """In a process that is ready: run the command line; its exit code."""
     from distilshift.cli import start
 
+    sys.argv = ["distilshift", *arguments]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - what was read ahead is another's
     try:
         start()
     except SystemExit as end:
@@ -104,6 +115,36 @@ def command(arguments: list[str], settings: dict[str, str], log: Path) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+class Worker:
+    """A benchmark's worker, forked from its runner, with what `bench.worker` uses of `subprocess.Popen`."""
+
+    def __init__(self, line: Sequence[str], *, stdout: IO[str], env: Mapping[str, str], **rest: Any) -> None:
+        reading, writing = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(writing)  # the end of its input tells it that the runner is gone
+            for handle, number in ((reading, 0), (stdout.fileno(), 1), (stdout.fileno(), 2)):
+                os.dup2(handle, number)
+            os.environ |= env
+            leave(carry_out([*line[line.index("distilshift") + 1 :]]))
+        os.close(reading)
+        self.stdin = os.fdopen(writing, "w")
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Its exit code, negative for a signal."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def leave(code: int) -> NoReturn:
+    """End a forked process without what its parent has yet to do."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def serve() -> None:
@@ -115,10 +156,7 @@ def serve() -> None:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            code = command(job["arguments"], job["settings"], Path(job["log"]))
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            leave(command(job["arguments"], job["settings"], Path(job["log"])))
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 

@@ -91,7 +91,7 @@ def test_an_option_that_is_not_utf_8_is_refused(tmp_path: Path):
     [
         (["good", "bad \ud800"], "expected whole characters, got half a surrogate pair in"),
         (["good", 3], "expected strings, got 3"),
-        ([None], "expected strings, got None"),
+        ([None], "expected strings, got null"),
         ([("good", 3)], "expected strings, got 3"),
     ],
 )

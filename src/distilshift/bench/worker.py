@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -79,10 +79,17 @@ def _attend(process: subprocess.Popen[str], job: Job) -> None:
             pass
         process.wait()
     except KeyboardInterrupt:
-        process.stdin.close()
+        _hang_up(process)
         process.wait()
         raise
     finally:
+        _hang_up(process)
+
+
+def _hang_up(process: subprocess.Popen[str]) -> None:
+    """Close the process's input; of one that is dead, what it has not read is lost."""
+    assert process.stdin
+    with suppress(BrokenPipeError):
         process.stdin.close()
 
 
