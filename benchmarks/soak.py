@@ -49,7 +49,7 @@ def main() -> None:
     arguments = [TEST, "--kills", str(options.kills), "--kill-seed", str(options.seed)]
     with tempfile.TemporaryDirectory() as scratch:
         log, start = Path(scratch) / "trials.jsonl", time.perf_counter()
-        test = [sys.executable, "-m", "pytest", "-v", "-k", WANTED, *arguments, "--kill-log", str(log)]
+        test = [sys.executable, "-m", "pytest", "-vv", "-k", WANTED, *arguments, "--kill-log", str(log)]
         code = subprocess.run(test, cwd=HERE.parent, check=False).returncode
         trials = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     row = {

@@ -119,5 +119,5 @@ class Benchmark(Command):
         return names(output.parent) - {output.name} | hidden | (ended if finished else set())
 
     def is_refusal(self, code: int, lines: list[str]) -> bool:
-        said = "No space left on device" in lines[-1] and not any("Traceback" in line for line in lines)
+        said = any(text in lines[-1] for text in ("No space left on device", "the disk of its log may be full"))
         return said and (code == 2 if lines[-1].startswith("Error: ") else code == 1 and lines[-1].startswith("Failed"))

@@ -74,10 +74,10 @@ def stopped(run: Running, stop: Stop, reference: Reference, stops: int, filler: 
         number = signal.SIGINT if stop.by == "SIGINT" else signal.SIGKILL
         run.send(number, alone=stop.by == "SIGKILL of the runner")
     done = run.end()
-    assert "Traceback" not in done.err
+    assert not any(line.startswith("Traceback") for line in done.lines()), done.err
     if stop.by == "full disk":
         in_time = done.code != 0
-        assert not in_time or command.is_refusal(done.code, done.lines()), done
+        assert not in_time or command.is_refusal(done.code, done.lines()), done.err
         assert not command.orphans(output, finished=False)
     elif stop.by == "SIGINT":
         in_time = due

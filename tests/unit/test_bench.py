@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,15 +135,6 @@ def test_filters_choose_methods_and_pairs_and_refuse_what_is_not_there():
 def test_a_job_survives_its_line(place: Path):
     job = job_of(place)
     assert Job.from_json(job.to_json()) == job
-
-
-def test_a_worker_that_is_dead_before_it_has_its_job_is_a_failed_job(place: Path, monkeypatch: pytest.MonkeyPatch):
-    late = Job.to_json
-    monkeypatch.setattr(worker, "COMMAND", ("sh", "-c", "exec 0<&-; exit 3"))
-    monkeypatch.setattr(Job, "to_json", lambda job: time.sleep(0.3) or late(job))
-    with worker.claimed(job_of(place)) as lock:
-        assert lock is not None
-        assert worker.work(job_of(place), lock) == "exit code 3"
 
 
 def test_every_cell_is_run_once_after_its_teacher(bench: Any, stand_in: StandIn):
