@@ -78,10 +78,10 @@ class Command:
         return names(output.parent) - {output.name} - (set() if finished else {f"{output.name}.run"})
 
     def is_refusal(self, code: int, lines: list[str]) -> bool:
-        """Whether it ended as on a full disk: one line that says so, beside those of stages that had finished."""
-        *stages, last = lines
+        """Whether it ended as on a full disk: one line that says so, after those of the work that was done."""
+        *before, last = lines
         said = last.startswith("Error: cannot write ") and "No space left on device. Fix: free some space" in last
-        return code == 2 and said and all(" in " in line and line.endswith(" s") for line in stages)
+        return code == 2 and said and not any(line.startswith("Error: ") for line in before)
 
 
 @dataclass(frozen=True)
