@@ -91,6 +91,8 @@ def degenerate_table() -> str:
         f"labelled test texts, where such exist. {seconds:.0f} s on one thread of an {row['hardware']['cpu']}. Made by "
         "`python benchmarks/degenerate.py`."
     )
+    if left := [kind.replace("-", " ") for kind in DEGENERATE if kind not in kinds]:
+        lines.append(f"\nNot measured yet: {', '.join(left)}.")
     return "\n".join(lines)
 
 
