@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint docs bench edge browser soak lock clean
+.PHONY: demo test unit lint docs errors bench edge browser soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/distilshift demo --overwrite
@@ -23,6 +23,11 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/errors_catalogue.py
 
+# Which errors the tests provoke, for the end of docs/errors.md.
+errors: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m pytest tests/unit tests/parity -p errors_met --errors-met $(VENV)/met.jsonl
+	$(BIN)/python docs/errors_catalogue.py --met $(VENV)/met.jsonl
+
 bench: $(VENV)/.dev
 	$(BIN)/distilshift bench benchmarks/configs/amazon12-minilm.toml
 	$(BIN)/distilshift bench report --page docs/results.md
@@ -35,8 +40,9 @@ browser:
 	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/edge
 
 soak: $(VENV)/.dev
-	$(BIN)/python benchmarks/soak.py --kills 20
+	$(BIN)/python benchmarks/soak.py --kills 32
 	$(BIN)/python benchmarks/fuzz.py --cases 4200
+	$(BIN)/python benchmarks/degenerate.py
 
 lock: $(VENV)/.dev
 	echo '# Exact versions that the results and the tests were made with; made by `make lock`.' > constraints.txt

@@ -1,24 +1,25 @@
-"""Write docs/errors.md: every error that the code can raise, its cause and fix, and whether a test meets its words.
+"""Write docs/errors.md: every error that the code can raise, its cause and fix, and which of them no test provokes.
 
     python docs/errors_catalogue.py
+    python docs/errors_catalogue.py --met met.jsonl     # after a run of the tests with tests/errors_met.py
 
 A test compares the page with what this gives.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
-import re
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "distilshift"
 PAGE = ROOT / "docs" / "errors.md"
+# The names of the errors that tests provoked when they were last watched.
+MET = ROOT / "docs" / "errors_met.json"
 FIELDS = ("problem", "expected", "got", "fix")
-# Words of a message that say which one it is; shorter runs of letters occur anywhere.
-ENOUGH = 10
 HEAD = """# Errors
 
 Made by `python docs/errors_catalogue.py` from the code. Each error is one line on standard error, *problem:
@@ -47,7 +48,7 @@ class Entry:
 
 def error_classes() -> dict[str, str]:
     """Name to first line of the docstring, of every class in errors.py and of those derived from them elsewhere."""
-    found = {"DistilshiftError": ""}
+    found = {"DistilshiftError": "What the operating system refuses, where no stage knows more of it."}
     for path in [SOURCE / "errors.py", *sorted(SOURCE.rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in found for b in node.bases):
@@ -107,10 +108,13 @@ class Helper:
         return self.defaults | given | {word.arg: word.value for word in call.keywords if word.arg}
 
 
-def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[str, Helper]:
-    """By name, the functions that return an error one of whose fields is a parameter."""
+def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[tuple[str, str], Helper]:
+    """By module and name, the functions that return an error one of whose fields is a parameter.
+
+    The module of those that others may call is empty.
+    """
     found = {}
-    for tree in trees.values():
+    for module, tree in trees.items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef) or getattr(node.returns, "id", "") not in kinds:
                 continue
@@ -119,7 +123,9 @@ def helpers(trees: dict[str, ast.Module], kinds: dict[str, str]) -> dict[str, He
             if len(calls) == 1 and any(getattr(value, "id", "") in names for value in fields_of(calls[0]).values()):
                 tail = node.args.defaults
                 defaults = dict(zip(names[len(names) - len(tail) :], tail, strict=True))
-                found[node.name] = Helper(called(calls[0]), calls[0], names, defaults)
+                found[module if node.name.startswith("_") else "", node.name] = Helper(
+                    called(calls[0]), calls[0], names, defaults
+                )
     return found
 
 
@@ -136,9 +142,9 @@ def entries() -> list[Entry]:
     for module, tree in trees.items():
         for node in ast.walk(tree):
             name = called(node)
-            if not isinstance(node, ast.Call) or id(node) in inner or name not in kinds.keys() | made.keys():
+            helper = made.get((module, name)) or made.get(("", name))
+            if not isinstance(node, ast.Call) or id(node) in inner or not (helper or name in kinds):
                 continue
-            helper = made.get(name)
             values = fields_of(helper.call if helper else node)
             known = helper.arguments(node) if helper else {}
             kind = helper.kind if helper else name
@@ -148,32 +154,17 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: (list(kinds).index(entry.kind), entry.module, entry.line))
 
 
-def tested_words() -> list[str]:
-    """The pieces of text in the tests that are long enough to tell one message from another."""
-    pieces = []
-    for path in sorted((ROOT / "tests").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                plain = re.sub(r"\\(.)", r"\1", node.value)
-                pieces += [" ".join(piece.split()) for piece in re.split(r"\.\*|\||\\d\+|\n|\{|\}", plain)]
-    return sorted({piece for piece in pieces if len(piece) >= ENOUGH})
+def name_of(entry: Entry) -> str:
+    """What tells it from others, whatever line it is on."""
+    said = [entry.values[key] for key in ("problem", "got") if entry.values.get(key)]
+    return f"{entry.kind}, `{entry.module}`: {': '.join(said)}"
 
 
-def fragments(entry: Entry) -> Iterator[str]:
-    """The fixed words of what an error says is wrong; of those with one problem for all, what was found."""
-    shared = {"{path} is refused before it is loaded", "{path} is damaged or edited", "the examples cannot be used"}
-    keys = ("got",) if entry.values.get("problem") in shared else ("problem",)
-    for key in keys:
-        yield from (part.strip(" ,:;'") for part in re.split(r"\{[^{}]*\}|/", entry.values.get(key, "")))
-
-
-def is_tested(entry: Entry, words: list[str]) -> bool:
-    """Whether some test has the message's words, or a good part of them."""
-    for fragment in fragments(entry):
-        enough = min(ENOUGH, len(fragment))
-        if enough >= 5 and any(fragment in piece or (len(piece) >= ENOUGH and piece in fragment) for piece in words):
-            return True
-    return False
+def met(log: Path) -> list[str]:
+    """The names of the errors that tests made, from the log of tests/errors_met.py."""
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    seen = {(row["kind"], module, line) for row in rows for module, line in row["places"]}
+    return sorted({name_of(entry) for entry in entries() if (entry.kind, entry.module, entry.line) in seen})
 
 
 def _cell(text: str) -> str:
@@ -187,23 +178,32 @@ def _row(entry: Entry) -> str:
 
 def page() -> str:
     """The page, as Markdown."""
-    kinds, found, words = error_classes(), entries(), tested_words()
+    kinds, found = error_classes(), entries()
     lines = [HEAD]
     for kind, meaning in kinds.items():
         rows = [_row(entry) for entry in found if entry.kind == kind]
         if rows:
             lines += [f"## {kind}\n\n{meaning}\n", "| problem | expected | got | fix | where |", "|---" * 5 + "|"]
             lines += [*dict.fromkeys(rows), ""]
-    untested = [entry for entry in found if not is_tested(entry, words)]
-    lines.append(
-        f"## Tests\n\nOf {len(found)} errors, {len(found) - len(untested)} have a test that names words of theirs, by "
-        "a search through the tests' strings. The others, which a test may still meet without quoting them:\n"
-    )
-    for entry in untested:
-        said = ": ".join(entry.values[key] for key in ("problem", "got") if entry.values.get(key))
-        lines.append(f"- `{entry.module}`: {said.replace('<', '&lt;')}")
+    known = set(json.loads(MET.read_text(encoding="utf-8")))
+    missing = [name for name in dict.fromkeys(map(name_of, found)) if name not in known]
+    tested = sum(name_of(entry) in known for entry in found)
+    lines.append(f"## Tests\n\nOf these {len(found)} places that make an error, the tests provoke {tested}, as seen by")
+    lines.append("`tests/errors_met.py` while they run" + (". The others:\n" if missing else "."))
+    lines += [f"- {name.replace('<', '&lt;')}" for name in missing]
     return "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Note which errors a run of the tests met, where its log is given, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--met", type=Path, nargs="*", default=[], help="logs of tests/errors_met.py")
+    logs = parser.parse_args().met
+    if logs:
+        names = sorted({name for log in logs for name in met(log)})
+        MET.write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

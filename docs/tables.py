@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reliability_tables import degenerate_table, fuzz_table, kills_table
 
 from distilshift.bench import report
 
@@ -202,72 +203,6 @@ def _process_lines(processes: dict[str, Any]) -> list[str]:
 def bench_tables() -> str:
     """The tables of `distilshift bench`."""
     return report.report(RESULTS)
-
-
-def kills_table() -> str:
-    """What benchmarks/soak.py killed, and what became of it."""
-    path = RESULTS / "soak" / "kills.json"
-    if not path.exists():
-        return "Not measured yet: `make soak`."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    lines = [
-        "| verb | runs stopped | stops in time | at a journal write | at a random time | while the bundle was written "
-        "| once it was there | identical in the end |",
-        "|---" * 8 + "|",
-    ]
-    for verb in sorted({trial["verb"] for trial in found["points"]}):
-        trials = [trial for trial in found["points"] if trial["verb"] == verb]
-        stops = [stop for trial in trials for stop in trial["stops"] if stop["in_time"]]
-        kinds = [sum(stop["kind"] == kind for stop in stops) for kind in ("write", "time", "staging", "placed")]
-        identical = sum(trial["identical"] for trial in trials)
-        cells = [verb, len(trials), len(stops), *kinds, f"{identical} of {len(trials)}"]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines.append(
-        f"\n{found['kills']} stops in time and {found['late']} too late, which met a run that had ended; "
-        f"{found['identical']} of {found['trials']} runs ended byte for byte as one that was left alone. "
-        f"`{found['command']}`, {found['seconds']:.0f} s."
-    )
-    return "\n".join(lines)
-
-
-def fuzz_table() -> str:
-    """The cases of benchmarks/fuzz.py."""
-    path = RESULTS / "soak" / "fuzz.json"
-    if not path.exists():
-        return "Not measured yet: `make soak`."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    lines = ["| fuzzed | cases | failed |", "|---|---|---|"]
-    for name, row in found["tests"].items():
-        title = name.removeprefix("test_").replace("_", " ")
-        lines.append(f"| {title} | {row['cases']:,} | {row['failed']} |")
-    lines.append(
-        f"\n{found['cases']:,} cases, {found['failed']} of them failed; `{found['command']}`, {found['seconds']:.0f} s "
-        "on one thread. A failure is an end other than a value or an error of `distilshift.errors` on one line."
-    )
-    return "\n".join(lines)
-
-
-DEGENERATE = ("one-class", "duplicates", "thirty-texts", "other-language", "noise", "off-topic")
-
-
-def degenerate_table() -> str:
-    """Targets that no adaptation can help with, from benchmarks/degenerate.py."""
-    files = {name: RESULTS / "soak" / "degenerate" / f"{name}.json" for name in DEGENERATE}
-    rows = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
-    if not rows:
-        return "Not measured yet: `python benchmarks/degenerate.py`."
-    lines = ["| target | texts | adaptation | plain distillation | distilshift | why |", "|---" * 6 + "|"]
-    for name, row in rows.items():
-        found = row["distilshift"]
-        numbers = [_percent(row[method]["accuracy"]) for method in ("plain-kd", "distilshift")]
-        cells = [name.replace("-", " "), str(row["texts"]), found["adaptation"], *numbers, found["reason"]]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines.append("\nAccuracy in per cent where labels exist. Made by `python benchmarks/degenerate.py`.")
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
 
 
 TABLES = {

@@ -148,6 +148,13 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         tokenizer(decoder={"type": "Replace", "pattern": {"Regex": "((a{1000}){1000}){1000}"}, "content": ""}),
         "decoder with the pattern",
     ),
+    "prefix that is no text": (tokenizer(normalizer={"type": "Prepend", "prepend": 5}), "got a normalizer with 5"),
+    "a model that is a text": (tokenizer(model="a"), "got model 'a'"),
+    "added tokens that are a text": (tokenizer(added_tokens="a"), "got the added token 'a'"),
+    "special tokens by name": (
+        tokenizer(post_processor={"type": "TemplateProcessing", "special_tokens": {"[CLS]": "a"}}),
+        "got the special token 'a'",
+    ),
     "unknown rule": (tokenizer(pre_tokenizer={"type": "Exec"}), "got pre_tokenizer 'Exec'"),
     "rule without a type": (tokenizer(normalizer={"pattern": 1}), "got normalizer None"),
     "padding": (
@@ -230,6 +237,12 @@ NETWORKS: dict[str, tuple[Change, str]] = {
     "operator of a library": (add_node("Steal", "evil.ops"), "the operator 'evil.ops:Steal'"),
     "operator under a known domain": (add_node("Steal", "com.microsoft"), "the operator 'com.microsoft:Steal'"),
     "a condition": (edit_onnx(in_a_branch), "a graph in an operator"),
+    "a part of no model": (append("onnx/model.onnx", b"\xda\x01\x01x"), "got a part 27"),
+    "a sparse tensor": (edit_onnx(lambda m: m.graph.sparse_initializer.add()), "got a sparse tensor"),
+    "a sparse constant": (
+        add_node("Constant", sparse_value=onnx.SparseTensorProto()),
+        "got a sparse tensor in an operator",
+    ),
     "random numbers": (add_node("RandomNormal", shape=[HUGE]), "the operator ':RandomNormal'"),
     "a function": (
         edit_onnx(
@@ -273,6 +286,7 @@ TENSORS: dict[str, tuple[Change, str]] = {
     "a gap": (edit_header(lambda h: h["a"].update(data_offsets=[8, 32]), bytes(32)), "each byte in one tensor"),
     "bytes after the last": (append("model.safetensors", b"hidden"), "each byte in one tensor"),
     "two at one place": (edit_header(lambda h: h.update(b=h["a"])), "each byte in one tensor"),
+    "one offset": (entry(data_offsets=[8]), "expected two offsets"),
     "more keys": (entry(code="print()"), "expected dtype, shape and data_offsets"),
     "metadata that is no text": (edit_header(lambda h: h.update(__metadata__={"a": [1]})), "__metadata__"),
     "an endless header": (write("model.safetensors", (2**63).to_bytes(8, "little") + b"{}"), "a header of"),

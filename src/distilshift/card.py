@@ -14,7 +14,12 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
         "refused": "The student learnt from the teacher as it came.",
         "none": "The student learnt from the teacher as it came.",
     }
-    return f"{outcome[summary['adaptation']]} {summary['adaptation_reason']}"
+    learnt = outcome[summary["adaptation"]]
+    if summary["method"] == "dine" and summary["adaptation"] == "accepted":
+        learnt = "The student learnt from the teacher as it came, and adapted itself."
+    feedback = {"accepted": " It learnt from its own predictions, too.", "refused": "", None: ""}[summary["feedback"]]
+    said = f"{feedback} {summary['feedback_reason']}" if summary["feedback"] else ""
+    return f"{learnt} {summary['adaptation_reason']}{said}"
 
 
 def estimate_sentence(summary: dict[str, Any]) -> str:

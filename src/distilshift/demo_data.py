@@ -135,7 +135,7 @@ def vader_domain(name: VaderName) -> VaderDomain:
 def _tar_member(archive: bytes, name: str) -> bytes:
     """A file of a compressed tar archive, read in memory so that no member's path is ever followed."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        member = tar.extractfile(name)
+        member = tar.extractfile(name) if name in tar.getnames() else None
         if member is None:
             raise DataError(
                 "a VADER archive is not what it should be", expected=f"a file {name}", fix="empty the cache"

@@ -62,9 +62,10 @@ def distil_student(
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
+    name: str = "distil",
 ) -> None:
-    """Train the student in place on the views' cached teacher outputs."""
-    loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
+    """Train the student in place on the views' cached teacher outputs; `name` is the run's for this training."""
+    loop = loop_config(name, config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     with (
         frozen_layers(student.model, config.distil_frozen_layers),

@@ -190,6 +190,38 @@ def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: S
     return GateDecision("adapted", reason, kept, old, new)
 
 
+def decide_student(
+    unadapted: Floats, student: Floats, prior: TargetPrior, statistics: Statistics | None, what: str
+) -> GateDecision:
+    """A student that has learnt from its own predictions, unless a sign of harm is found.
+
+    What it tells of the class is not held against it, nor ATC's estimate: a small network tells less than its teacher.
+
+    Args:
+        unadapted: (texts, classes), calibrated probabilities of the unadapted teacher, of the texts' beginnings.
+        student: (texts, classes), those of the student for the same texts.
+        prior: the class shares that are expected.
+        statistics: of the teacher's bundle.
+        what: what the student did with its predictions, for the reason.
+
+    Raises:
+        EstimateError: not probabilities, or not of the same texts and classes.
+    """
+    before, after = checked_probabilities(unadapted), checked_probabilities(student)
+    if before.shape != after.shape:
+        raise EstimateError("teacher and student of other texts", expected=str(before.shape), got=str(after.shape))
+    kept = agreement(before, after)
+    old, new = scores_of(before, prior, statistics), scores_of(after, prior, statistics)
+    signs = [*_unfit_target(before, old, prior), *_moved(old, new, kept, prior, "the student", "teacher and student")]
+    if signs:
+        return GateDecision("unadapted", f"{what} was refused: {signs[0]}.", kept, old, new)
+    reason = (
+        f"No sign of harm: the student keeps {kept:.0%} of the unadapted teacher's labels, and is {new.drift:.2f} from "
+        "the expected class shares."
+    )
+    return GateDecision("adapted", reason, kept, old, new)
+
+
 def _distinct(probabilities: NDArray[np.float64]) -> int:
     logs = np.log(probabilities.clip(min=1e-12))
     return len(np.unique(np.round(logs / RESOLUTION), axis=0))
@@ -209,12 +241,19 @@ def _unfit_target(before: NDArray[np.float64], old: Scores, prior: TargetPrior) 
         yield f"the unadapted teacher gives {largest:.0%} of the texts one class: there may be no other"
 
 
-def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior) -> Iterator[str]:
-    """What adaptation did that a better teacher would not."""
+def _moved(
+    old: Scores,
+    new: Scores,
+    kept: float,
+    prior: TargetPrior,
+    who: str = "the adapted teacher",
+    both: str = "both teachers",
+) -> Iterator[str]:
+    """Labels and class shares that moved as no better classifier's would."""
     classes = len(old.shares)
     most = 1 - 1 / classes
     if new.drift > MAX_DRIFT * most:
-        yield f"the adapted teacher is {new.drift:.2f} from the expected class shares, over {MAX_DRIFT * most:.2f}"
+        yield f"{who} is {new.drift:.2f} from the expected class shares, over {MAX_DRIFT * most:.2f}"
     for index, (was, now) in enumerate(zip(old.shares, new.shares, strict=True)):
         if min(was, prior.shares[index]) >= FAIR_SHARE / classes and now < MIN_KEPT * was:
             yield f"class {index} went from {was:.0%} of the texts to {now:.0%}"
@@ -222,7 +261,17 @@ def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior) -> Iterator
     if moved > MAX_MOVE * most and prior.origin != "given":
         yield f"class shares moved by {moved:.2f}, over {MAX_MOVE * most:.2f}"
     if kept < MIN_AGREEMENT:
-        yield f"both teachers give the same label to {kept:.0%} of the texts, under {MIN_AGREEMENT:.0%}"
+        yield f"{both} give the same label to {kept:.0%} of the texts, under {MIN_AGREEMENT:.0%}"
+
+
+def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior) -> Iterator[str]:
+    """What adaptation did that a better teacher would not."""
+    yield from _moved(old, new, kept, prior)
+    yield from _worse(old, new)
+
+
+def _worse(old: Scores, new: Scores) -> Iterator[str]:
+    """What says that adaptation did not make a better teacher."""
     if new.information < old.information:
         yield f"it tells less of the class: {new.information:.3f} nats a text after {old.information:.3f}"
     if new.estimated_accuracy_interval and old.estimated_accuracy_interval:

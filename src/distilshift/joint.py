@@ -122,6 +122,7 @@ def distil_jointly(
     accelerator: Accelerator,
     run: RunDirectory,
     expected: NDArray[np.float64] | None,
+    name: str = "distil",
 ) -> None:
     """Train the student in place on labels that it refines itself, on masked copies too, or on both.
 
@@ -132,11 +133,12 @@ def distil_jointly(
         accelerator: where it runs.
         run: keeps bank and weights.
         expected: (classes,), the class shares of the target where they are known.
+        name: the run's for this training.
 
     Raises:
         ConfigError: masked copies are asked for, and the student's tokenizer has no mask.
     """
-    loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
+    loop = loop_config(name, config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     special = [special_tokens(student)] if config.masked_consistency else []
     with (

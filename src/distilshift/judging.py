@@ -6,7 +6,7 @@ Decisions are noted in the run, so that a continued run decides the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.files import write_json
-from distilshift.gate import GateDecision, decide
+from distilshift.gate import GateDecision, decide, decide_student
 from distilshift.metrics import softmax
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows
@@ -23,6 +23,24 @@ from distilshift.views import Reading
 
 # Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
 JUDGED_TEXTS = 10_000
+
+
+Outcome = Literal["accepted", "refused"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of feedback.
+
+    Attributes:
+        outcome: "accepted" or "refused".
+        reason: in a sentence.
+        decision: the gate's; None where it was not asked.
+    """
+
+    outcome: Outcome
+    reason: str
+    decision: GateDecision | None = None
 
 
 @dataclass(frozen=True)
@@ -34,12 +52,20 @@ class Judgement:
         reason: in a sentence.
         prior: the class shares that adaptation expected; None without one.
         decision: the gate's; None where it was not asked.
+        feedback: what became of the student's own labels; None where it had none.
     """
 
     adaptation: Literal["accepted", "refused", "none"]
     reason: str
     prior: TargetPrior | None = None
     decision: GateDecision | None = None
+    feedback: Verdict | None = None
+
+    def after(self, verdict: Verdict, method: str, prior: TargetPrior) -> Judgement:
+        """With what became of a student that learnt from itself: by dine, which is the adaptation, or by feedback."""
+        if method == "dine":
+            return Judgement(verdict.outcome, verdict.reason, prior, verdict.decision)
+        return replace(self, feedback=verdict)
 
     def summary(self, label_names: list[str]) -> dict[str, Any]:
         """Plain values for the student's manifest."""
@@ -50,6 +76,8 @@ class Judgement:
             "adaptation_reason": self.reason,
             "target_prior": shares,
             "target_prior_reason": self.prior and self.prior.reason,
+            "feedback": self.feedback and self.feedback.outcome,
+            "feedback_reason": self.feedback and self.feedback.reason,
             "scores": scores and {key: scores[key] for key in ("agreement", "unadapted", "adapted")},
         }
 
@@ -66,7 +94,7 @@ class Judge:
         size = len(unadapted.beginnings)
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
-    def _probabilities(self, logits: Rows) -> NDArray[np.float64]:
+    def _probabilities(self, logits: Rows | NDArray[np.float32]) -> NDArray[np.float64]:
         temperature = self._statistics.temperature if self._statistics else 1.0
         return softmax(logits[self._sample] / temperature)
 
@@ -87,11 +115,30 @@ class Judge:
             return decide(before, after, prior, self._statistics)
 
         decision = GateDecision.from_json(self._kept("gate", choose))
-        outcome: Literal["accepted", "refused"] = "accepted" if decision.chosen == "adapted" else "refused"
-        return Judgement(outcome, decision.reason, prior, decision)
+        return Judgement(_outcome(decision), decision.reason, prior, decision)
+
+    def judge_student(self, logits: Callable[[], NDArray[np.float32]], prior: TargetPrior, what: str) -> Verdict:
+        """Whether a student that learnt from its own predictions is used.
+
+        Args:
+            logits: gives its logits for the texts' beginnings, (texts, classes), on the scale that was trained.
+            prior: the class shares to expect.
+            what: what it did with its predictions, for the reason.
+        """
+
+        def choose() -> GateDecision:
+            before, after = self._probabilities(self._unadapted.beginnings), self._probabilities(logits())
+            return decide_student(before, after, prior, self._statistics, what)
+
+        decision = GateDecision.from_json(self._kept("student-gate", choose))
+        return Verdict(_outcome(decision), decision.reason, decision)
 
     def _kept(self, name: str, choose: Callable[[], TargetPrior | GateDecision]) -> dict[str, Any]:
         if name not in self._run:
             values = asdict(choose())
             self._run.save(name, lambda path: write_json(path, values), **values)
         return self._run.facts(name)
+
+
+def _outcome(decision: GateDecision) -> Outcome:
+    return "accepted" if decision.chosen == "adapted" else "refused"

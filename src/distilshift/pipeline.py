@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
-from distilshift.dine import SECOND_STAGE, dine_student
-from distilshift.distil import distil_student
+from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
-from distilshift.joint import distil_jointly
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
+from distilshift.learning import Lesson, learn_guarded
 from distilshift.masking import special_tokens
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
@@ -38,7 +38,7 @@ from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
-from distilshift.views import LabelledView, Reading, label_views, read_texts
+from distilshift.views import label_views, read_texts
 
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
 CANDIDATES_A_TEXT = 4
@@ -160,18 +160,21 @@ def _distilled(
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
+    judge = Judge(unadapted, manifest.statistics, config.seed, run)
     judgement = NOT_ADAPTED
     if config.method in OBJECTIVES:
-        judgement = _adapted(teacher, unadapted, manifest, corpus, config, accelerator, run)
+        judgement = _adapted(teacher, judge, manifest, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
             teacher = _teacher(source, manifest, config, accelerator)
         else:
             role = "teacher"
     student = _untrained_student(teacher, config)
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
-    expected = _expected(judgement, manifest, config)
     if config.distillation == "soft-targets":
-        _learn(student, views, config, accelerator, run, expected)
+        lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
+        given = given_prior(config.target_prior, manifest.label_names)
+        again = partial(_untrained_student, teacher, config)
+        student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
     else:
         distil_features(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature_of(manifest))
@@ -186,14 +189,20 @@ def _distilled_box(
     accelerator: Accelerator,
     run: RunDirectory,
 ) -> Distilled:
-    with seeded(config.seed):
-        student = box.student(config)
+    def make() -> Classifier:
+        with seeded(config.seed):
+            return box.student(config)
+
+    student = make()
     if config.masked_consistency:
         special_tokens(student)
     box, corpus = box.within_budget(corpus, config)
     views = box.views(student, corpus, config, run)
-    _learn(student, views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
-    return Distilled(student, views[0], corpus, box.reading(), JUDGEMENT)
+    lesson = Lesson(views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
+    given = given_prior(config.target_prior, manifest.label_names)
+    judge = Judge(box.reading(), manifest.statistics, config.seed, run)
+    student, judgement = learn_guarded(student, make, lesson, judge, given, JUDGEMENT)
+    return Distilled(student, views[0], corpus, box.reading(), judgement)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
@@ -209,7 +218,7 @@ def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator:
 
 def _adapted(
     teacher: Classifier,
-    unadapted: Reading,
+    judge: Judge,
     manifest: Manifest,
     corpus: Corpus,
     config: AdaptConfig,
@@ -217,28 +226,11 @@ def _adapted(
     run: RunDirectory,
 ) -> Judgement:
     """Adapt the teacher in place, and say whether it may be used."""
-    judge = Judge(unadapted, manifest.statistics, config.seed, run)
     prior = judge.prior(given_prior(config.target_prior, manifest.label_names))
     adapt_teacher(teacher, corpus, config, accelerator, run, prior.array())
     if not config.gate:
         return Judgement("accepted", "The gate is off: the adapted teacher is used unseen.", prior)
     return judge.judge(read_texts(teacher, corpus, config, accelerator, run), prior)
-
-
-def _learn(
-    student: Classifier,
-    views: list[LabelledView],
-    config: AdaptConfig,
-    accelerator: Accelerator,
-    run: RunDirectory,
-    expected: NDArray[np.float64] | None,
-) -> None:
-    if config.method == "dine":
-        dine_student(student, views, config, accelerator, run)
-    elif config.feedback or config.masked_consistency:
-        distil_jointly(student, views, config, accelerator, run, expected)
-    else:
-        distil_student(student, views, config, accelerator, run)
 
 
 def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:

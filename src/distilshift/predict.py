@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.data.check import as_example
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
 from distilshift.errors import BundleError
 from distilshift.metrics import softmax
@@ -198,7 +199,7 @@ class Predictor:
 
     def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
         """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1."""
-        examples = [_example(text) for text in texts]
+        examples = [as_example(text) for text in texts]
         if not examples:
             return np.empty((0, len(self.label_names)))
         return softmax(self._network.logits(examples, batch_size))
@@ -219,7 +220,7 @@ class Predictor:
         Yields:
             each text with its prediction, or with None if it is an example that carries a problem.
         """
-        source = map(_example, texts)
+        source = map(as_example, texts)
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
@@ -229,12 +230,6 @@ class Predictor:
     def _prediction(self, row: NDArray[np.float64]) -> Prediction:
         shares = dict(zip(self.label_names, map(float, row), strict=True))
         return Prediction(self.label_names[int(row.argmax())], shares)
-
-
-def _example(text: Text | Example) -> Example:
-    if isinstance(text, Example):
-        return text
-    return Example(text) if isinstance(text, str) else Example(*text)
 
 
 def load_network(

@@ -32,7 +32,7 @@ _FILES = frozenset(
 _ONNX = ("onnx/model.onnx", "onnx/model_quantized.onnx")
 # Sentences that distilshift writes itself are shorter; of a text no more than its beginning could hide below.
 MAX_TEXT_CHARS, MAX_REASON_CHARS = 120, 400
-_REASONS = frozenset({"adaptation_reason", "target_prior_reason"})
+_REASONS = frozenset({"adaptation_reason", "target_prior_reason", "feedback_reason"})
 # 40 bootstrap quantiles are the longest list of a manifest but for the classes.
 MAX_LIST = 64
 _MAX_PIECE_WORDS = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -42,6 +43,12 @@ def test_tables_are_what_the_result_files_give():
 
 def test_the_error_catalogue_is_what_the_code_gives():
     assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == _module("errors_catalogue").page()
+
+
+def test_errors_that_tests_provoked_are_still_there():
+    catalogue = _module("errors_catalogue")
+    known = json.loads((ROOT / "docs" / "errors_met.json").read_text(encoding="utf-8"))
+    assert set(known) <= {catalogue.name_of(entry) for entry in catalogue.entries()}, "run `make errors`"
 
 
 def test_every_error_says_what_to_do():

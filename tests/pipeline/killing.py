@@ -1,8 +1,7 @@
-"""Commands in processes of their own, stopped at chosen points; what they leave, and what a bundle holds."""
+"""Commands in processes of their own, stopped at chosen points."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -10,40 +9,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from distilshift.files import sha256_of
+from commands import Command
+from nursery import Child, Nursery
 
 INTERRUPTED = "Interrupted. The same command continues where it stopped."
-# Measured time, and what follows from it: which form of int8 is the first that is faster, and what is the default.
-TIMED_FILES = ("onnx/model_quantized.onnx",)
-TIMED_RUNTIME = ("default", "size_bytes", "int8")
-TIMED_CARD_ROWS = ("| latency", "| int8 labels as fp32", "| form of int8", "| size of the ONNX")
-TIMED_CARD_END = "## Forms that were tried"
 # Only a hang takes as long, even on a machine with much other work.
 TIME_LIMIT = 1200.0
-# What `make test` can afford; `make soak` asks for more.
-KILLS = 4
+# Of each verb: what `make test` can afford; `make soak` asks for more.
+KILLS = 2
+# A checkpoint a step, so that there is much to stop at.
+SETTINGS = {"OMP_NUM_THREADS": "1", "DISTILSHIFT_CHECKPOINT_SECONDS": "0"}
 
 Kind = Literal["write", "time", "staging", "placed"]
+# SIGKILL and SIGINT go to all processes of a command, as from a terminal; a benchmark's runner is also killed alone.
+By = Literal["SIGKILL", "SIGINT", "full disk", "SIGKILL of the runner"]
 
 
 @dataclass(frozen=True)
 class Stop:
-    """One signal to a running command.
+    """What ends a running command.
 
     Attributes:
         kind: at a journal write, some time after the first one, while the bundle is written, or once it is there.
         at: how far in that, 0 to 1, of the uninterrupted run.
-        signal: SIGKILL or SIGINT.
+        by: what does.
     """
 
     kind: Kind
     at: float
-    signal: signal.Signals
+    by: By
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,51 @@ class Trial:
     stops: tuple[Stop, ...]
 
     def __str__(self) -> str:
-        kinds = "-".join(f"{stop.signal.name[3:].lower()}@{stop.kind}" for stop in self.stops)
-        return f"{self.number}-{self.verb}-{kinds}"
+        stops = "-".join(f"{stop.by}@{stop.kind}" for stop in self.stops)
+        return f"{self.verb}-{self.number}-{stops}".replace(" ", "_")
 
 
-# The first two are what `make test` runs: all parts of a run but the last, both signals.
-PATTERN: tuple[tuple[str, tuple[tuple[Kind, signal.Signals], ...]], ...] = (
-    ("teach", (("write", signal.SIGKILL), ("time", signal.SIGINT))),
-    ("adapt", (("write", signal.SIGKILL), ("staging", signal.SIGKILL))),
-    ("adapt", (("time", signal.SIGKILL),)),
-    ("teach", (("write", signal.SIGKILL),) * 4),
-    ("adapt", (("write", signal.SIGKILL), ("write", signal.SIGINT), ("write", signal.SIGKILL))),
-    ("teach", (("placed", signal.SIGKILL),)),
-    ("adapt", (("staging", signal.SIGINT), ("time", signal.SIGKILL))),
-    ("teach", (("staging", signal.SIGKILL), ("time", signal.SIGKILL))),
-    ("adapt", (("placed", signal.SIGKILL),)),
-    ("adapt", (("time", signal.SIGINT), ("time", signal.SIGKILL))),
-)
+Shape = tuple[tuple[Kind, By], ...]
+KILL, CTRL_C, FULL, ALONE = "SIGKILL", "SIGINT", "full disk", "SIGKILL of the runner"
+# The first of each is what `make test` runs.
+PATTERNS: dict[str, tuple[Shape, ...]] = {
+    "teach": (
+        (("write", KILL), ("time", CTRL_C)),
+        (("write", FULL), ("time", KILL)),
+        (("write", KILL),) * 4,
+        (("time", FULL), ("time", CTRL_C), ("write", FULL)),
+        (("placed", KILL),),
+        (("write", CTRL_C), ("staging", KILL)),
+    ),
+    "adapt": (
+        (("write", KILL), ("staging", KILL)),
+        (("write", FULL), ("time", CTRL_C)),
+        (("write", KILL), ("write", CTRL_C), ("write", KILL), ("staging", FULL)),
+        (("time", KILL), ("staging", CTRL_C)),
+        (("time", FULL), ("write", CTRL_C), ("time", KILL)),
+        (("placed", KILL),),
+    ),
+    "bench": (
+        (("write", KILL), ("time", CTRL_C)),
+        (("write", FULL), ("time", FULL)),
+        (("write", KILL), ("write", CTRL_C), ("staging", KILL)),
+        (("time", ALONE),),
+        (("time", KILL), ("staging", FULL), ("time", CTRL_C)),
+        (("placed", KILL),),
+    ),
+}
 
 
 def plan(kills: int, seed: int) -> list[Trial]:
-    """Trials with so many stops in all; the kinds follow `PATTERN`, the places are drawn from the seed."""
+    """Trials with so many stops of each verb; the kinds follow `PATTERNS`, the places are drawn from the seed."""
     trials: list[Trial] = []
-    while kills > 0:
-        number = len(trials)
-        rng = random.Random(f"{seed}-{number}")
-        verb, shapes = PATTERN[number % len(PATTERN)]
-        stops = tuple(Stop(kind, round(rng.random(), 4), sent) for kind, sent in shapes[:kills])
-        trials.append(Trial(verb, number, stops))
-        kills -= len(stops)
+    for verb, shapes in PATTERNS.items():
+        left, number = kills, 0
+        while left > 0:
+            rng = random.Random(f"{seed}-{verb}-{number}")
+            shape = shapes[number % len(shapes)][:left]
+            trials.append(Trial(verb, number, tuple(Stop(kind, round(rng.random(), 4), by) for kind, by in shape)))
+            left, number = left - len(shape), number + 1
     return trials
 
 
@@ -94,6 +109,10 @@ class Finished(NamedTuple):
     out: str
     err: str
 
+    def lines(self) -> list[str]:
+        """What it printed on standard error; blank lines are click's end of ^C's."""
+        return [*filter(None, self.err.splitlines())]
+
 
 @dataclass
 class Timeline:
@@ -102,7 +121,7 @@ class Timeline:
     Attributes:
         writes: times at which a new journal was seen.
         staged: a temporary folder of the bundle was seen.
-        placed: the bundle was seen.
+        placed: what was asked for was seen.
     """
 
     writes: list[float] = field(default_factory=list)
@@ -110,33 +129,36 @@ class Timeline:
     placed: float | None = None
 
 
-class Running:
-    """A command in a process group of its own."""
+def _started(line: list[Any], settings: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "distilshift", *map(str, line)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | SETTINGS | settings,
+        start_new_session=True,
+        # A shell that starts a benchmark in the background has it ignore SIGINT, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
-    def __init__(self, arguments: list[Any], output: Path, checkpoint_seconds: float = 0.0) -> None:
+
+class Running:
+    """A command in a process group of its own, new or forked."""
+
+    def __init__(self, command: Command, output: Path, settings: dict[str, str], nursery: Nursery | None) -> None:
         scratch = output.parent.with_name(f"{output.parent.name}.tmp")
         scratch.mkdir(exist_ok=True, parents=True)
         output.parent.mkdir(exist_ok=True)
-        settings = {
-            "OMP_NUM_THREADS": "1",
-            "DISTILSHIFT_CHECKPOINT_SECONDS": str(checkpoint_seconds),
-            "TMPDIR": str(scratch),
-        }
-        self.output, self.journal = output, output.with_name(f"{output.name}.run") / "journal.json"
-        self.timeline = Timeline()
-        self._there, self._version, self._start = names(output.parent), self._journal_version(), time.monotonic()
-        self.continued = self._version is not None
-        command = [sys.executable, "-m", "distilshift", *map(str, arguments), "-o", str(output)]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | settings,
-            start_new_session=True,
-            # A shell that starts a benchmark in the background has it ignore SIGINT, which children inherit.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        settings = settings | {"TMPDIR": str(scratch)}
+        self.command, self.output, self.timeline = command, output, Timeline()
+        self._seen, self._start = self._journals(), time.monotonic()
+        self.continued = bool(self._seen)
+        line = command.line(output)
+        self.process: subprocess.Popen[str] | Child
+        if nursery:
+            self.process = nursery.start(line, settings)
+        else:
+            self.process = _started(line, settings)
 
     def seconds(self) -> float:
         """Since the start."""
@@ -152,39 +174,53 @@ class Running:
             time.sleep(0.001)
         return False
 
-    def send(self, number: signal.Signals) -> None:
-        """Signal the whole process group, as a terminal does."""
+    def send(self, number: signal.Signals, alone: bool = False) -> None:
+        """Signal the whole process group, or its first process alone."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, number)
+            (os.kill if alone else os.killpg)(self.process.pid, number)
+
+    def fill(self, filler: Path) -> None:
+        """Leave no room on the disk of this file until the command has ended."""
+        with filler.open("ab", buffering=0) as file:
+            while self.process.poll() is None:
+                for size in (1 << 16, 1 << 12):
+                    with suppress(OSError):
+                        while file.write(bytes(size)) == size:
+                            pass
+                time.sleep(0.001)
 
     def end(self) -> Finished:
         """Wait for it."""
         out, err = self.process.communicate(timeout=TIME_LIMIT)
-        return Finished(self.process.returncode, out, err)
+        return Finished(int(self.process.returncode or 0), out, err)
 
-    def _journal_version(self) -> tuple[int, int] | None:
-        try:
-            status = self.journal.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns
+    def _journals(self) -> set[tuple[int, int]]:
+        found = set()
+        for path in self.command.journals(self.output):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            found.add((status.st_ino, status.st_mtime_ns))
+        return found
 
     def _look(self) -> None:
-        now, version = self.seconds(), self._journal_version()
-        if version not in (None, self._version):
+        now, versions = self.seconds(), self._journals()
+        if versions - self._seen:
             self.timeline.writes.append(now)
-            self._version = version
-        found = names(self.output.parent) - self._there
-        if self.timeline.staged is None and any(name.startswith(f".{self.output.name}.part-") for name in found):
+            self._seen |= versions
+        if self.timeline.staged is None and self.command.is_staged(self.output):
             self.timeline.staged = now
-        if self.timeline.placed is None and self.output.name in found:
+        if self.timeline.placed is None and self.command.is_placed(self.output):
             self.timeline.placed = now
 
 
 @contextmanager
-def running(arguments: list[Any], output: Path, checkpoint_seconds: float = 0.0) -> Iterator[Running]:
-    """A command under way; none of its processes outlives the block."""
-    run = Running(arguments, output, checkpoint_seconds)
+def running(
+    command: Command, output: Path, nursery: Nursery | None = None, checkpoint_seconds: float = 0.0
+) -> Iterator[Running]:
+    """A command under way; none of its processes outlives the block, but for those whose runner was killed alone."""
+    run = Running(command, output, {"DISTILSHIFT_CHECKPOINT_SECONDS": str(checkpoint_seconds)}, nursery)
     try:
         yield run
     finally:
@@ -193,41 +229,45 @@ def running(arguments: list[Any], output: Path, checkpoint_seconds: float = 0.0)
         run.process.communicate()
 
 
-def finish(arguments: list[Any], output: Path, checkpoint_seconds: float = 0.0) -> Finished:
+def finish(command: Command, output: Path, nursery: Nursery | None = None, checkpoint_seconds: float = 0.0) -> Finished:
     """Run a command to its end."""
-    with running(arguments, output, checkpoint_seconds) as run:
+    with running(command, output, nursery, checkpoint_seconds) as run:
         return run.end()
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An uninterrupted run: the command, what its bundle holds, and when it did what."""
+    """An uninterrupted run: the command, what it made, and when a forked one did what."""
 
-    arguments: list[Any]
+    command: Command
     output: Path
     content: dict[str, Any]
     timeline: Timeline
-    seconds: float
 
 
-def uninterrupted(arguments: list[Any], output: Path) -> Reference:
-    """Run a command once, following it."""
-    with running(arguments, output) as run:
+def uninterrupted(command: Command, output: Path, nursery: Nursery) -> Reference:
+    """Run a command once in a new process, for what it makes, and once forked, for its times; both must agree."""
+    done = finish(command, output)
+    assert done.code == 0, done
+    assert not command.orphans(output, finished=True)
+    made = command.content(output)
+    again = output.parents[1] / "again" / output.name
+    with running(command, again, nursery) as run:
         run.watch()
         seconds, done = run.seconds(), run.end()
-    assert done.code == 0, done.err
-    assert names(output.parent) == {output.name}
-    timeline = run.timeline
+    assert done.code == 0, done
+    assert command.content(again) == made
+    known = run.timeline
     # A wink too short to be seen.
-    staged = timeline.staged or timeline.writes[-1]
-    return Reference(
-        arguments, output, content(output), replace(timeline, staged=staged, placed=timeline.placed or seconds), seconds
-    )
+    staged, placed = known.staged or known.writes[-1], known.placed or seconds
+    return Reference(command, output, made, replace(known, staged=staged, placed=placed))
 
 
 def moment(stop: Stop, run: Running, reference: Reference, stops: int) -> Callable[[], bool]:
     """A function that tells when a stop is due."""
     known, seen = reference.timeline, run.timeline
+    assert known.placed is not None
+    assert known.staged is not None
     if stop.kind == "write":
         # A share of the writes for each stop, so that a chain of them gets on and does not end early.
         wanted = 1 + int(stop.at * len(known.writes) / stops)
@@ -242,25 +282,3 @@ def moment(stop: Stop, run: Running, reference: Reference, stops: int) -> Callab
         return lambda: seen.staged is not None and run.seconds() >= seen.staged + wait
     wait = stop.at * 0.01
     return lambda: seen.placed is not None and run.seconds() >= seen.placed + wait
-
-
-def names(folder: Path) -> set[str]:
-    """What lies in a folder, hidden or not."""
-    return {path.name for path in folder.iterdir()}
-
-
-def content(bundle: Path) -> dict[str, Any]:
-    """What of a bundle must not depend on how often its run was stopped: sha256 by file, and the manifest's facts."""
-    found: dict[str, Any] = {
-        path.relative_to(bundle).as_posix(): sha256_of(path) for path in bundle.rglob("*") if path.is_file()
-    }
-    card = (bundle / "README.md").read_text().partition(TIMED_CARD_END)[0].splitlines()
-    found["README.md"] = [line for line in card if not line.startswith(TIMED_CARD_ROWS)]
-    manifest = json.loads((bundle / "distilshift.json").read_text())
-    del manifest["sha256"], manifest["files"]["README.md"]
-    if runtime := manifest["runtime"]:
-        for part, timed in ((runtime, TIMED_RUNTIME), (manifest["files"], TIMED_FILES), (found, TIMED_FILES)):
-            for name in timed:
-                del part[name]
-    found["distilshift.json"] = manifest
-    return found

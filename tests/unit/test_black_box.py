@@ -55,8 +55,13 @@ def test_a_student_learns_what_the_file_says(
     options: dict[str, Any],
 ):
     summary = adapted(target_file, tmp_path / "s", probabilities, tiny_encoder, **options)
-    assert (summary["method"], summary["adaptation"]) == (options.get("method", "dine"), "none")
-    assert "Nothing but its probabilities" in summary["adaptation_reason"]
+    if options.get("method") == "none":
+        assert (summary["method"], summary["adaptation"]) == ("none", "none")
+        assert "Nothing but its probabilities" in summary["adaptation_reason"]
+    else:
+        assert (summary["method"], summary["adaptation"]) == ("dine", "accepted")
+        assert summary["adaptation_reason"].startswith("No sign of harm: the student keeps ")
+    assert summary["feedback"] == ("accepted" if "feedback" in options else None)
     assert summary["estimated_accuracy"] is None
     manifest = read_manifest(tmp_path / "s", "student")
     assert manifest.label_names == ["down", "up"]

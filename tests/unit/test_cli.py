@@ -237,10 +237,15 @@ def test_numeric_labels_that_are_kept_work_to_the_end(
     assert rows_of(run_cli("predict", tmp_path / "s", "good").out)[0]["label"] in {"0", "1"}
 
 
-@pytest.mark.parametrize("where", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')"])
+# A library that calls Python may end in an error of its own.
+OWN_ERROR = "try: signal.raise_signal(2)\n    except BaseException: raise RuntimeError('lost it') from None"
+
+
+@pytest.mark.parametrize("where", ["raise KeyboardInterrupt", "exec('raise KeyboardInterrupt')", OWN_ERROR])
 def test_an_interrupt_exits_with_130_wherever_it_strikes(tmp_path: Path, where: str):
     """As `python -m` runs it: imports, dataclasses among them, run code by `exec`."""
-    module = f"from distilshift.cli import main, start\ndef cli(**options):\n    {where}\nmain.cli = cli\nstart()\n"
+    head = "import signal\nfrom distilshift.cli import main, start\n"
+    module = f"{head}def cli(**options):\n    {where}\nmain.cli = cli\nstart()\n"
     (tmp_path / "interrupted.py").write_text(module)
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
-from distilshift.gate import GateDecision, accuracy_estimate, decide, student_estimate
+from distilshift.gate import GateDecision, accuracy_estimate, decide, decide_student, student_estimate
 from distilshift.target_prior import TargetPrior
 
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
@@ -189,3 +190,42 @@ def test_the_students_estimate_is_no_further_from_the_teachers_than_their_labels
     assert student_estimate(rows(before), rows(before), None) is None
     unsure = student_estimate(rows(after / 100), rows(before), statistics)
     assert unsure.accuracy == pytest.approx(anchor.accuracy - apart, abs=1e-12)
+
+
+def student_reason(before: np.ndarray, after: np.ndarray) -> str:
+    """Why a student was refused, with statistics or without; empty where it was not."""
+    decision = decide_student(rows(before), rows(after), UNIFORM, None, "Feedback")
+    assert decision.reason.startswith("Feedback was refused: ") == (decision.chosen == "unadapted")
+    assert decide_student(rows(before), rows(after), UNIFORM, known(), "Feedback").chosen == decision.chosen
+    return decision.reason if decision.chosen == "unadapted" else ""
+
+
+def test_a_student_may_tell_less_than_its_teacher():
+    before, _ = teachers()
+    noise = np.random.default_rng(1).normal(size=len(before))
+    student = 0.6 * before + 0.3 * noise
+    assert decide(rows(before), rows(student), UNIFORM, None).chosen == "unadapted"
+    assert student_reason(before, student) == ""
+
+
+@pytest.mark.parametrize(
+    ("student", "sign"),
+    [
+        (lambda own: own + 30, "the student is 0.50 from the expected class shares"),
+        (lambda own: own + 1.5, "class shares moved by"),
+        (lambda own: -own, "teacher and student give the same label to"),
+    ],
+)
+def test_a_student_that_strays_is_refused(student: Callable[[np.ndarray], np.ndarray], sign: str):
+    before, _ = teachers(signal=0.7)
+    assert sign in student_reason(before, student(before))
+
+
+def test_a_student_of_an_unfit_target_is_refused():
+    before, after = teachers(texts=30)
+    assert "too few texts, or copies" in student_reason(before, after)
+
+
+def test_a_student_of_other_texts_is_an_error():
+    with pytest.raises(EstimateError, match="teacher and student of other texts"):
+        decide_student(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")

@@ -37,7 +37,7 @@ LAYERS: list[list[set[str]]] = [
         {"quantise", "quantise_graph"},
         {"evaluation"},
     ],
-    [{"student_bundle"}],
+    [{"learning"}, {"student_bundle"}],
     [{"pipeline"}],
     [{"demo"}, {"bench"}],
     [{"cli"}],

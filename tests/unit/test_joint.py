@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilshift import adapt, pipeline
+from distilshift import adapt, learning, pipeline
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, resolve
 from distilshift.distil import DistilObjective, distil_student
@@ -245,8 +245,9 @@ def test_shares_that_are_known_reach_the_feedback(
     expected: Any,
 ):
     given: list[Any] = []
-    monkeypatch.setattr(pipeline, "distil_jointly", lambda *arguments: given.append(arguments[-1]))
-    adapt(teacher_bundle, target_file, tmp_path / "s", feedback=0.5, adapt_epochs=1, student_layers=1, **options)
+    monkeypatch.setattr(learning, "distil_jointly", lambda *arguments: given.append(arguments[-2]))
+    sizes: dict[str, Any] = {"adapt_epochs": 1, "student_layers": 1}
+    adapt(teacher_bundle, target_file, tmp_path / "s", feedback=0.5, gate=False, **sizes, **options)
     assert [None if shares is None else shares.tolist() for shares in given] == [expected]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilshift import adapt, gate, import_checkpoint, judging, pipeline
+from distilshift import adapt, gate, import_checkpoint, judging, learning, pipeline
 from distilshift.bundle import read_manifest
 from distilshift.errors import ConfigError
 from distilshift.student_bundle import Distilled
@@ -148,7 +148,7 @@ def test_a_continued_run_decides_the_same(teacher_bundle: Path, target_file: Pat
     made = no_export(monkeypatch)
     adapt(teacher_bundle, target_file, tmp_path / "whole", **OPTIONS)
     with monkeypatch.context() as stopped:
-        stopped.setattr(pipeline, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        stopped.setattr(learning, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS)
     journal = json.loads((tmp_path / "s.run" / "journal.json").read_text())

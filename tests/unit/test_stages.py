@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import adapt, pipeline, shards, student_bundle
+from distilshift import adapt, learning, pipeline, shards, student_bundle
 from distilshift.adaptation import adapt_teacher
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
@@ -219,7 +219,7 @@ def test_a_stopped_adaptation_is_not_continued_with_another_teacher(
 
     checkpoint = str(make_checkpoint(tmp_path / "checkpoint"))
     import_checkpoint(checkpoint, tmp_path / "t", max_length=32)
-    monkeypatch.setattr(pipeline, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(learning, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     options = {"student_layers": 1, "adapt_epochs": 1, "precision": "fp32"}
     with pytest.raises(KeyboardInterrupt):
         adapt(tmp_path / "t", target_file, tmp_path / "s", **options)

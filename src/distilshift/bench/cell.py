@@ -11,7 +11,7 @@ from typing import Any
 
 from distilshift.bench.aad import adapt_adversarially
 from distilshift.bench.data import Domain, load_domain
-from distilshift.bench.job import Job, read_result
+from distilshift.bench.job import KEY_DIGITS, Job, read_result
 from distilshift.bench.measure import measure, teacher_accuracy
 from distilshift.bench.provenance import code_revision, hardware
 from distilshift.bench.supervised import fine_tune
@@ -86,7 +86,7 @@ def run_cell(job: Job) -> None:
     manifest = read_manifest(job.teacher, "teacher")
     # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
     key = fingerprint([job.identity(), asdict(manifest), versions()])
-    output = job.folders.work / "cells" / f"{job.name}-{key[:12]}"
+    output = job.folders.work / "cells" / f"{job.name}-{key[:KEY_DIGITS]}"
     watch = output.with_name(f"{output.name}.seconds")
     with stopwatch(watch) as seconds:
         bundle = MAKERS[options["kind"]](inputs, output)

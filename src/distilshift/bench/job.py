@@ -17,6 +17,8 @@ from distilshift.journal import fingerprint
 Kind = Literal["teacher", "cell"]
 # In a table's folder of results: the matrix that it was last run with, which says what is missing.
 MATRIX_FILE = "matrix.json"
+# Of a fingerprint, in the names of folders.
+KEY_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Job:
         """The teacher's bundle; its name tells options and data, so that a change of either makes another one."""
         config = self.matrix.options_of(self.cell)["teacher"]
         key = fingerprint([config, domain_sha256(self.folders.data, self.cell.source)])
-        return self.folders.work / "teachers" / f"{self.cell.source}-{self.cell.seed}-{key[:12]}"
+        return self.folders.work / "teachers" / f"{self.cell.source}-{self.cell.seed}-{key[:KEY_DIGITS]}"
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from distilshift.bench.job import Job, is_done
 from distilshift.bench.matrix import Cell
 from distilshift.bench.show import Board
-from distilshift.bench.worker import claimed, log_of, work
+from distilshift.bench.worker import claimed, log_of, sweep, work
 
 # How often a runner looks again when every cell that is left waits for a teacher that another runner teaches.
 POLL_SECONDS = 5.0
@@ -60,6 +60,9 @@ class Runner:
         Raises:
             KeyboardInterrupt: after Ctrl-C; the work under way is saved.
         """
+        for job in self._jobs:
+            if is_done(job):
+                sweep(job)
         patience = GRACE_SECONDS
         while waiting := [job for job in missing(self._jobs) if job.cell not in self.report.failed]:
             self._board.show([job.cell for job in waiting])

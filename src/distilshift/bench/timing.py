@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from distilshift.errors import OutputError
 from distilshift.files import write_text
 
 # How often the sum is noted, so that a killed start counts too.
@@ -35,7 +36,8 @@ def stopwatch(path: Path) -> Iterator[Callable[[], float]]:
 
     def note() -> None:
         while not ended.wait(NOTE_SECONDS):
-            write_text(path, f"{seconds()}", durable=False)
+            with suppress(OutputError):  # a full disk stops the work itself, which says so
+                write_text(path, f"{seconds()}", durable=False)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(target=note, daemon=True)

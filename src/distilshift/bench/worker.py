@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
-from distilshift.bench.job import Job
+from distilshift.bench.job import KEY_DIGITS, Job
 
 COMMAND = (sys.executable, "-m", "distilshift", "bench", "cell")
 
@@ -34,6 +35,14 @@ def claimed(job: Job) -> Iterator[IO[str] | None]:
             yield None
         else:
             yield lock
+
+
+def sweep(job: Job) -> None:
+    """Remove what a kill between a cell's result and the end left of its classifier, unless somebody works there."""
+    left = [*(job.folders.work / "cells").glob(f"{job.name}-{'[0-9a-f]' * KEY_DIGITS}*")]
+    with claimed(job) if left else nullcontext() as lock:
+        for path in left if lock else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def log_of(job: Job) -> Path:
@@ -65,7 +74,7 @@ def work(job: Job, lock: IO[str]) -> str:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     reason = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
-    return lines[-1] if lines else reason
+    return lines[-1] if lines else f"{reason} without a word: the disk of its log may be full"
 
 
 def _attend(process: subprocess.Popen[str], job: Job) -> None:
@@ -79,10 +88,17 @@ def _attend(process: subprocess.Popen[str], job: Job) -> None:
             pass
         process.wait()
     except KeyboardInterrupt:
-        process.stdin.close()
+        _hang_up(process)
         process.wait()
         raise
     finally:
+        _hang_up(process)
+
+
+def _hang_up(process: subprocess.Popen[str]) -> None:
+    """Close the process's input; of one that is dead, what it has not read is lost."""
+    assert process.stdin
+    with suppress(BrokenPipeError):
         process.stdin.close()
 
 

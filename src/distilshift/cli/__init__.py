@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 
 def start() -> None:
     """Run the command line; a Ctrl-C ends it with one line and exit code 130, also while its modules are imported."""
+    interrupts = _noted_interrupts()
     try:
         from distilshift.cli.main import main
 
         main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if not isinstance(error, KeyboardInterrupt) and not interrupts:
+            raise
+        # Compiled libraries make an error of their own of an interrupt that strikes where they call Python.
         if os.environ.get("RANK", "0") == "0":
             sys.stderr.write("Interrupted. The same command continues where it stopped.\n")
         # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
         # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
         exec("")
         sys.exit(130)
+
+
+def _noted_interrupts() -> list[int]:
+    """A list that holds something once a Ctrl-C has come; each is raised as ever."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it otherwise
+        signal.signal(signal.SIGINT, note)
+    return seen

@@ -57,11 +57,11 @@ def main() -> None:
         sys.exit(2)
     except click.Abort:
         raise KeyboardInterrupt from None
-    except (DistilshiftError, ModuleNotFoundError) as error:
+    except (DistilshiftError, ModuleNotFoundError, OSError, UnicodeEncodeError) as error:
         sys.exit(_report(error))
 
 
-def _report(error: DistilshiftError | ModuleNotFoundError) -> int:
+def _report(error: DistilshiftError | ModuleNotFoundError | OSError | UnicodeEncodeError) -> int:
     let_the_first_speak()
     if "--verbose" in sys.argv or "-v" in sys.argv:
         logging.exception("Traceback of the error:")
@@ -69,5 +69,17 @@ def _report(error: DistilshiftError | ModuleNotFoundError) -> int:
         error = MissingExtraError(
             f"this verb needs {error.name}", got="an install without it", fix="pip install 'distilshift[train]'"
         )
+    if not isinstance(error, DistilshiftError):
+        error = _refusal(error)
     click.echo(f"Error: {error}", err=True)
     return error.exit_code
+
+
+def _refusal(error: OSError | UnicodeEncodeError) -> DistilshiftError:
+    """What the system said no to, where no stage knew more of it."""
+    if isinstance(error, UnicodeEncodeError):
+        got = f"{error.object[error.start : error.end]!r} for {error.encoding}"
+        return DistilshiftError("a name or an option cannot be encoded", got=got, fix="write it in UTF-8")
+    place = error.filename if isinstance(error.filename, str) else "a file or stream"
+    reason = error.strerror or str(error)
+    return DistilshiftError(f"the system refuses {place}", got=reason, fix="check the path, its rights and its disk")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ import rich_click as click
 from distilshift.cli.options import chosen, config_options
 from distilshift.config import PredictConfig
 from distilshift.data.read import iter_examples
-from distilshift.errors import DataError
+from distilshift.data.rows import SURROGATE, shown
+from distilshift.errors import DataError, OutputError
 from distilshift.files import new_file, output_errors
 from distilshift.types import Example, Prediction
 
@@ -60,7 +63,17 @@ def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
         return iter_examples(source, config, pass_bad=config.skip_bad)
     if "\n" not in source and source.lower().endswith(READABLE):
         raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix="check the path")
-    return iter([Example(source)])
+    return iter([Example(_typed(source))])
+
+
+def _typed(text: str) -> str:
+    """A text of the command line, also where the locale kept Python from decoding its bytes."""
+    if not SURROGATE.search(text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        raise DataError("the text is not UTF-8", got=shown(text), fix="put it in a file, and pass --encoding") from None
 
 
 def _exists(source: str) -> bool:
@@ -74,6 +87,10 @@ def _exists(source: str) -> bool:
 def _writer(output: str | None, form: str | None, names: list[str], overwrite: bool) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
     if output is None:
+        if sys.stdout is None:
+            raise OutputError("cannot write standard output", got="it is closed", fix="open it, or pass --output")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as files are: a locale that lacks a character shall lose no row
         with output_errors(Path("standard output")):
             yield _row_writer(sys.stdout, form or "jsonl", names)
             sys.stdout.flush()

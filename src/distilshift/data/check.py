@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distilshift.data.rows import SURROGATE, shown
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -16,12 +17,13 @@ def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Examp
         labelled: each must have a label.
 
     Raises:
-        DataError: there is none; a text is blank; some are pairs and some are not; a label is missing.
+        DataError: there is none; a text is blank, or no text; some are pairs and some are not; a label is missing.
     """
     if not examples:
         raise _unusable("one text or more", "none", "give some")
     paired = examples[0].pair is not None
     for index, item in enumerate(examples):
+        require_text(item)
         if not item.text.strip() or (item.pair is not None and not item.pair.strip()):
             raise _unusable("words in every text", f"a blank one at index {index}", "leave it out")
         if (item.pair is not None) != paired:
@@ -29,6 +31,31 @@ def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Examp
         if labelled and item.label is None:
             raise _unusable("a label for every text", f"none at index {index}", "label it, or leave it out")
     return list(examples)
+
+
+def as_example(text: str | tuple[str, str] | Example) -> Example:
+    """A text or a pair that a caller gave, as an example.
+
+    Raises:
+        DataError: it is none, or half of a character.
+    """
+    if isinstance(text, tuple) and len(text) == 2:
+        return require_text(Example(*text))
+    return require_text(text if isinstance(text, Example) else Example(text))  # type: ignore[arg-type]
+
+
+def require_text(item: Example) -> Example:
+    """The example, once it is known to hold strings that can be encoded.
+
+    Raises:
+        DataError: it does not.
+    """
+    for text in (item.text,) if item.pair is None else (item.text, item.pair):
+        if not isinstance(text, str):
+            raise _unusable("strings", shown(text), "give texts, or pairs of texts")
+        if SURROGATE.search(text):
+            raise _unusable("whole characters", f"half a surrogate pair in {shown(text)}", "decode it as UTF-8")
+    return item
 
 
 def _unusable(expected: str, got: str, fix: str) -> DataError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.config import InputConfig
-from distilshift.data.check import require_usable
+from distilshift.data.check import as_example, require_usable
 from distilshift.data.read import iter_examples, read_examples
 from distilshift.errors import DataError
 from distilshift.types import Example
@@ -79,7 +79,7 @@ def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: I
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
     if not isinstance(texts, str | Path):
-        examples = [Example(item) if isinstance(item, str) else Example(item.text, item.pair) for item in texts]
+        examples = [replace(as_example(item), label=None) for item in texts]
         checked = require_usable(examples, labelled=False)
         return _counted("the texts", lambda: checked)
     if str(texts) == "-":  # can be read only once
