@@ -58,6 +58,11 @@ def forms_table(int8: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _and_faster(manifest: Manifest) -> str:
+    static = manifest.config.get("student") == "static"
+    return "" if static else " and is faster, one text at a time on one thread"
+
+
 def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
@@ -88,7 +93,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
         "## Forms that were tried\n\n"
         f"The exported network is within {summary['export']['max_difference']:.1g} of PyTorch's logits. A smaller form "
-        "is the default only if it labels enough texts as fp32 does and is faster, one text at a time on one thread. "
+        f"is the default only if it labels enough texts as fp32 does{_and_faster(manifest)}. "
         "Reading stops where too many labels differ.\n\n"
         f"{forms_table(int8)}\n"
     )

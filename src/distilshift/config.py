@@ -112,6 +112,10 @@ class ImportConfig(StageConfig):
     label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
 
 
+# What a table learns by: benchmarks/LOG.md.
+STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 5e-3}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig(InputConfig, TrainingConfig):
     """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.
@@ -121,8 +125,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The one method that adapts with probabilities alone."""
-        return {"method": "dine"} if given.get("teacher_probabilities") else {}
+        """The one method that adapts with probabilities alone; a static student's own way of learning."""
+        method = {"method": "dine"} if given.get("teacher_probabilities") else {}
+        return method | (STATIC_LEARNING if given.get("student") == "static" else {})
 
     teacher_probabilities: str | None = option(
         None,
@@ -160,8 +165,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     mixup_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of consistency between mixed texts: method dine.")
 
-    student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
-    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
+    student: str = option(
+        "cut", "'cut' keeps some of the teacher's layers, 'static' a vector a word piece; else as teach --base-model."
+    )
+    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student; a static one has none.")
+    student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
     distillation: Distillation = option(
         "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
     )

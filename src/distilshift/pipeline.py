@@ -34,6 +34,7 @@ from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
+from distilshift.static_student import STATIC, static_length, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
@@ -133,6 +134,13 @@ def _check_options(config: AdaptConfig) -> None:
             expected="distillation soft-targets, and another method than dine, which has its own feedback",
             got=f"distillation {config.distillation}, method {config.method}",
             fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
+        )
+    if config.student == STATIC and config.distillation != "soft-targets":
+        raise ConfigError(
+            "a static student has no inner states to learn from",
+            expected="distillation soft-targets",
+            got=config.distillation,
+            fix="leave --distillation out, or choose another --student",
         )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
@@ -263,4 +271,6 @@ def _within_budget(
 
 def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
     with seeded(config.seed):
+        if config.student == STATIC:
+            return static_student(teacher, config.student_width, static_length(teacher.max_length, config.max_windows))
         return build_student(teacher, config.student, config.student_layers)
