@@ -32,10 +32,14 @@ def _how(summary: dict[str, Any]) -> str:
     return f"adapted by {summary['method']} to" if summary["adaptation"] == "accepted" else "distilled on"
 
 
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
 def _speed_cells(speeds: Any) -> list[str]:
     """p50, p95 and throughput, on one thread and on all cores."""
     cells = [
-        f"{each['latency_ms_p50']:.1f} / {each['latency_ms_p95']:.1f} ms, {each['texts_per_second']:.0f} texts/s"
+        f"{_ms(each['latency_ms_p50'])} / {_ms(each['latency_ms_p95'])} ms, {each['texts_per_second']:.0f} texts/s"
         for each in speeds
     ]
     return cells or ["not timed", "not timed"]
@@ -78,7 +82,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         ("size of the ONNX file", f"fp32 {int8['fp32_bytes'] / 1e6:.1f} MB, int8 {int8['int8_bytes'] / 1e6:.1f} MB"),
         (
             "latency, one text, one thread, p50",
-            f"fp32 {int8['fp32_latency_ms_p50']:.1f} ms, int8 {int8['int8_latency_ms_p50']:.1f} ms",
+            f"fp32 {_ms(int8['fp32_latency_ms_p50'])} ms, int8 {_ms(int8['int8_latency_ms_p50'])} ms",
         ),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)

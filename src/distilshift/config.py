@@ -166,7 +166,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
     mixup_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of consistency between mixed texts: method dine.")
 
     student: str = option(
-        "cut", "'cut' keeps some of the teacher's layers, 'static' a vector a word piece; else as teach --base-model."
+        "cut",
+        "'cut' keeps some of the teacher's layers; 'static' is a vector a word piece, with other defaults "
+        f"({', '.join(f'{name} {value}' for name, value in STATIC_LEARNING.items())}); else as teach --base-model.",
     )
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student; a static one has none.")
     student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
@@ -194,9 +196,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.15, "Share of the word pieces masked in such a copy.")
     max_windows: Annotated[int, Ge(1)] = option(
-        6,
-        "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "
-        "by the student.",
+        6, "A text longer than max_length is read in so many windows at the most, by the student on its device too."
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
     weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")

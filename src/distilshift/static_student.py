@@ -4,8 +4,8 @@ Expressed exactly as a BERT of one narrow layer, so that every loader runs it. Q
 attention is the mean over the real tokens; the feed-forward part, positions and token types are zero. What `[CLS]`
 holds is then the mean of a vector a piece, and a constant. `static_graph` writes that much and no more for the device.
 
-Vectors start as what the teacher's encoder says of each piece alone, reduced by principal components: model2vec's idea
-(https://github.com/MinishLab/model2vec), here with the teacher's adapted encoder.
+Vectors start as what the teacher's encoder says of each piece alone, beside its embedding, reduced by principal
+components: model2vec's idea (https://github.com/MinishLab/model2vec), here with the teacher's adapted encoder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from distilshift import progress
 from distilshift.encoder import Classifier
 from distilshift.errors import ModelError
 
@@ -47,11 +48,18 @@ def static_student(teacher: Classifier, width: int, max_length: int) -> Classifi
     Raises:
         ModelError: texts do not begin with the same token, which a static student relies on.
     """
+    student = static_shape(teacher, width, max_length)
+    vectors = principal_components(piece_features(teacher), width)
+    with torch.no_grad():
+        student.model.get_input_embeddings().weight.copy_(SPREAD * vectors)
+    return student
+
+
+def static_shape(teacher: Classifier, width: int, max_length: int) -> Classifier:
+    """As `static_student`, with vectors that say nothing: to see whether there can be one."""
     first_token(teacher)
-    vectors = principal_components(piece_states(teacher), width)
     model = BertForSequenceClassification(_config(teacher, width, max_length)).eval()
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(SPREAD * vectors)
         _make_static(model)
     return Classifier(model, teacher.tokenizer, max_length)
 
@@ -156,6 +164,15 @@ def _frame(classifier: Classifier) -> tuple[list[int], list[int]]:
     return whole[: starts[0]], whole[starts[0] + len(bare) :]
 
 
+def piece_features(classifier: Classifier) -> Tensor:
+    """What there is to know of each piece, (pieces, dimensions) float32: its state alone, and its embedding.
+
+    Each with the same variance altogether, so that both count.
+    """
+    table = classifier.model.get_input_embeddings().weight.detach().float().cpu()
+    return torch.cat([(rows - rows.mean(dim=0)) / rows.std() for rows in (piece_states(classifier), table)], dim=1)
+
+
 def piece_states(classifier: Classifier) -> Tensor:
     """What an encoder says of each piece of its vocabulary alone, (pieces, width) float32 on the CPU.
 
@@ -166,9 +183,11 @@ def piece_states(classifier: Classifier) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            parts = torch.arange(table.num_embeddings, device=table.weight.device).split(PIECES_A_PASS)
-            rows = [_states(model, ids, before, after) for ids in parts]
+        rows = []
+        with torch.inference_mode(), progress.stage("teacher reads word pieces", table.num_embeddings) as advance:
+            for ids in torch.arange(table.num_embeddings, device=table.weight.device).split(PIECES_A_PASS):
+                rows.append(_states(model, ids, before, after))
+                advance(len(ids))
     finally:
         model.train(was_training)
     return torch.cat(rows)

@@ -28,7 +28,8 @@ class WordMemory:
         # A piece of letters that is cut out of a longer word would leave another word.
         self._whole_words = not any(added.content.isalnum() for added in _added(tokenizer))
         self._before, self._after = _frame(tokenizer)
-        self._room = (tokenizer.truncation or {})["max_length"] - len(self._after)
+        self._most = int((tokenizer.truncation or {})["max_length"])
+        self._room = self._most - len(self._after)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, special ones included, cut at the tokenizer's length."""
@@ -48,9 +49,18 @@ class WordMemory:
 
     def _asked(self, words: Sequence[str]) -> dict[str, list[int]]:
         known = {word: [piece] for word in words if (piece := self._piece(word)) is not None}
-        others = [word for word in words if word not in known]
-        encoded = self._tokenizer.encode_batch_fast(others, add_special_tokens=False) if others else []
-        return known | {word: each.ids for word, each in zip(others, encoded, strict=True)}
+        others = list(dict.fromkeys(word for word in words if word not in known))
+        return known | self._encoded(others) if others else known
+
+    def _encoded(self, words: Sequence[str]) -> dict[str, list[int]]:
+        # At once, but not as a batch, which wakes threads: that takes longer than a few words do.
+        together = self._tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False)
+        if len(together) >= self._most:  # and was perhaps cut
+            return {word: self._tokenizer.encode(word, add_special_tokens=False).ids for word in words}
+        found: dict[str, list[int]] = {word: [] for word in words}
+        for place, piece in zip(together.word_ids, together.ids, strict=True):
+            found[words[place]].append(piece)
+        return found
 
     def _piece(self, word: str) -> int | None:
         """The id of a word that is a piece of the vocabulary, without asking for its parts."""

@@ -26,6 +26,7 @@ from distilshift.static_student import (
     first_token,
     folded,
     is_static,
+    piece_features,
     piece_states,
     principal_components,
     static_length,
@@ -148,6 +149,9 @@ def test_a_piece_is_read_alone(tmp_path: Path):
         alone = teacher.model.eval().bert(input_ids=ids).last_hidden_state.mean(dim=1)[0]
     torch.testing.assert_close(states[teacher.tokenizer.vocab["good"]], alone, atol=1e-5, rtol=0)
     assert first_token(teacher) == teacher.tokenizer.cls_token_id
+    features = piece_features(teacher)
+    assert features.shape == (len(teacher.tokenizer), 64)
+    assert features.mean(dim=0).abs().max() < 1e-5
 
 
 def test_principal_components_keep_the_most_variance():
@@ -181,49 +185,40 @@ def test_inner_states_are_refused(teacher_bundle: Path, target_file: Path, tmp_p
         adapt(teacher_bundle, target_file, tmp_path / "s", student="static", distillation="minilmv2")
 
 
-@pytest.fixture(scope="module")
-def bundle(teacher_bundle: Path, target_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A static student of the tiny teacher."""
-    output = tmp_path_factory.mktemp("static") / "student"
-    options = {"student_width": WIDTH, "distil_epochs": 6, "adapt_epochs": 1, "max_windows": 3}
-    adapt(teacher_bundle, target_file, output, student="static", precision="fp32", **options)
-    return output
-
-
-def test_a_bundle_is_written_checked_and_strict(bundle: Path):
-    manifest = require_strict(bundle)
+def test_a_bundle_is_written_checked_and_strict(static_bundle: Path):
+    manifest = require_strict(static_bundle)
     runtime = manifest.runtime or {}
     assert (manifest.max_length, runtime["max_windows"]) == (96, 1)
     assert runtime["int8"]["form"] in {form.name for form in STATIC_FORMS}
     assert runtime["int8"]["verdict"] in {"accepted", "too few labels agree"}
     assert runtime["export"]["max_difference"] < FP32_TOLERANCE
-    card = (bundle / "README.md").read_text(encoding="utf-8")
+    card = (static_bundle / "README.md").read_text(encoding="utf-8")
     assert "and is faster" not in card
 
 
-def test_it_learnt_the_signal_and_evaluates(bundle: Path, tmp_path: Path):
+def test_it_learnt_the_signal_and_evaluates(static_bundle: Path, tmp_path: Path):
     rows = make_texts(100, 3)
     path = tmp_path / "labelled.csv"
     path.write_text("text,label\n" + "\n".join(f'"{text}",{label}' for text, label in rows) + "\n")
-    assert evaluate(bundle, path).accuracy > 0.9
+    assert evaluate(static_bundle, path).accuracy > 0.9
 
 
-def test_transformers_and_both_networks_agree(bundle: Path):
+def test_transformers_and_both_networks_agree(static_bundle: Path):
     texts = [text for text, _ in make_texts(20, 4)]
-    classify = transformers.pipeline("text-classification", str(bundle))
+    classify = transformers.pipeline("text-classification", str(static_bundle))
     said = [found["label"] for found in classify(texts)]
     for name in ONNX_FILES:
-        predicted = Predictor.load(bundle, model=name).predict(texts)
+        predicted = Predictor.load(static_bundle, model=name).predict(texts)
         assert np.mean([each.label == label for each, label in zip(predicted, said, strict=True)]) >= 0.95
 
 
-def test_one_text_and_many_have_the_same_probabilities(bundle: Path):
-    predictor = Predictor.load(bundle)
+def test_one_text_and_many_have_the_same_probabilities(static_bundle: Path):
+    predictor = Predictor.load(static_bundle)
     texts = [text for text, _ in make_texts(9, 5)] + ["good " * 200]
     alone = np.concatenate([predictor.probabilities([text]) for text in texts])
     np.testing.assert_allclose(predictor.probabilities(texts), alone, atol=1e-6)
 
 
-def test_pairs_and_empty_places_run(bundle: Path):
-    found = Predictor.load(bundle).predict([("good film", "bad film")])
-    assert set(found[0].probabilities) == set(read_manifest(bundle).label_names)
+def test_pairs_and_empty_places_run(static_bundle: Path):
+    found = Predictor.load(static_bundle).predict([("good film", "bad film")])
+    assert set(found[0].probabilities) == set(read_manifest(static_bundle).label_names)
