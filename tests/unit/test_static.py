@@ -156,7 +156,7 @@ def test_a_piece_is_read_alone(tmp_path: Path):
 
 def test_principal_components_keep_the_most_variance():
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(200, 6, generator=generator) * torch.tensor([9.0, 0.1, 5.0, 0.1, 0.1, 0.1]) + 3
+    rows = torch.randn(5000, 6, generator=generator) * torch.tensor([9.0, 0.1, 5.0, 0.1, 0.1, 0.1]) + 3
     reduced = principal_components(rows, 2)
     assert reduced.square().mean().item() == pytest.approx(1, abs=1e-5)
     assert abs(np.corrcoef(reduced[:, 0], rows[:, 0])[0, 1]) > 0.99
