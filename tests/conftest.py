@@ -146,6 +146,7 @@ def static_bundle(tmp_path_factory: pytest.TempPathFactory, teacher_bundle: Path
         student_width=16,
         max_windows=3,
         adapt_epochs=1,
+        distil_learning_rate=5e-3,
         precision="fp32",
     )
     return output

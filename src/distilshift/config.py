@@ -113,7 +113,7 @@ class ImportConfig(StageConfig):
 
 
 # What a table learns by: benchmarks/LOG.md.
-STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 5e-3}
+STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6, "temperature": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     student: str = option(
         "cut",
         "'cut' keeps some of the teacher's layers; 'static' is a vector a word piece, with other defaults "
-        f"({', '.join(f'{name} {value}' for name, value in STATIC_LEARNING.items())}); else as teach --base-model.",
+        f"({', '.join(f'{name} {value}' for name, value in STATIC_LEARNING.items())}); else as in teach --base-model.",
     )
     student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student; a static one has none.")
     student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
