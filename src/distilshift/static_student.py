@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from distilshift import progress
-from distilshift.encoder import Classifier
+from distilshift.encoder import Classifier, position_limit
 from distilshift.errors import ModelError
 
 STATIC = "static"
@@ -72,7 +72,8 @@ def _config(teacher: Classifier, width: int, max_length: int) -> BertConfig:
         num_hidden_layers=1,
         num_attention_heads=1,
         intermediate_size=1,
-        max_position_embeddings=max_length,
+        # Loaders of Hugging Face cut at what the teacher's tokenizer allows, which may be more than it saw.
+        max_position_embeddings=max(max_length, position_limit(teacher.model)),
         layer_norm_eps=NORM_EPSILON,
         attention_probs_dropout_prob=0.0,
         pad_token_id=teacher.tokenizer.pad_token_id,
