@@ -120,7 +120,9 @@ class Network:
         """Logits of the beginning of a text, (1, classes), without the detours that many texts are worth."""
         (ids,), (types,) = self._tokens.rows([example])
         batch = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
-        return self._run(batch | {"token_type_ids": np.array([types], np.int64)})
+        if "token_type_ids" in self._names:
+            batch["token_type_ids"] = np.array([types], np.int64)
+        return self._run(batch)
 
     def _logits(self, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
         """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""

@@ -39,7 +39,7 @@ class TextTokens:
             BundleError: the tokenizer fails on one of the texts.
         """
         with _told():
-            if self._memory is not None and all(item.pair is None for item in examples):
+            if self._memory is not None and all([item.pair is None for item in examples]):
                 ids = [self._memory.ids(item.text) for item in examples]
                 return ids, [[0] * len(row) for row in ids]
             pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]

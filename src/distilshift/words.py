@@ -6,12 +6,17 @@ tokenizers this is not known, and they are asked each time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import chain
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 # A stream of any length shall not fill the memory: this many words take some 30 MB, and one without an end is not kept.
 MOST_WORDS, LONGEST_WORD = 200_000, 40
+# Signs that BERT's tokenizers cut off on both sides; those around special pieces, as in [SEP] and <s>, are left out.
+SIGNS = r"""!"#$%&'()*+,-./:;=?@\^_`{|}~"""
+_PARTS = re.compile(f"[A-Za-z0-9]+|[{re.escape(SIGNS)}]")
 
 
 class WordMemory:
@@ -25,8 +30,8 @@ class WordMemory:
         self._tokenizer, self._seen = tokenizer, {}  # type: Tokenizer, dict[str, list[int]]
         self._lowercase = tokenizer.normalizer.lowercase
         self._longest = min(LONGEST_WORD, tokenizer.model.max_input_chars_per_word)
-        # A piece of letters that is cut out of a longer word would leave another word.
-        self._whole_words = not any(added.content.isalnum() for added in _added(tokenizer))
+        # An added piece of such letters and signs would be cut out of words, and leave other words.
+        self._plain = not any(_is_plain(added.content) for added in _added(tokenizer))
         self._before, self._after = _frame(tokenizer)
         self._most = int((tokenizer.truncation or {})["max_length"])
         self._room = self._most - len(self._after)
@@ -38,19 +43,26 @@ class WordMemory:
         seen, found, words = self._seen, list(self._before), text.split(" ")
         for start in range(0, len(words), self._room):  # as a rule once: words that are cut off are not looked at
             part = words[start : start + self._room]
-            unseen = [word for word in part if word not in seen]
-            asked = self._asked(unseen) if unseen else {}
-            seen.update({word: ids for word, ids in asked.items() if len(word) <= LONGEST_WORD})
-            for word in part:
-                found += seen[word] if word in seen else asked[word]
+            if unseen := [word for word in part if word not in seen]:
+                asked = self._asked(unseen)
+                seen.update({word: ids for word, ids in asked.items() if len(word) <= LONGEST_WORD})
+                found += chain.from_iterable([seen[word] if word in seen else asked[word] for word in part])
+            else:
+                found += chain.from_iterable(map(seen.__getitem__, part))
             if len(found) >= self._room:
                 break
         return found[: self._room] + self._after
 
     def _asked(self, words: Sequence[str]) -> dict[str, list[int]]:
-        known = {word: [piece] for word in words if (piece := self._piece(word)) is not None}
-        others = list(dict.fromkeys(word for word in words if word not in known))
-        return known | self._encoded(others) if others else known
+        known: dict[str, list[int]] = {}
+        others = {}
+        for word in words:
+            ids = self._pieces(word)
+            if ids is None:
+                others[word] = None
+            else:
+                known[word] = ids
+        return known | self._encoded(list(others)) if others else known
 
     def _encoded(self, words: Sequence[str]) -> dict[str, list[int]]:
         # At once, but not as a batch, which wakes threads: that takes longer than a few words do.
@@ -59,15 +71,16 @@ class WordMemory:
             return {word: self._tokenizer.encode(word, add_special_tokens=False).ids for word in words}
         found: dict[str, list[int]] = {word: [] for word in words}
         for place, piece in zip(together.word_ids, together.ids, strict=True):
-            found[words[place]].append(piece)
+            found[words[int(place or 0)]].append(piece)
         return found
 
-    def _piece(self, word: str) -> int | None:
-        """The id of a word that is a piece of the vocabulary, without asking for its parts."""
-        if not (self._whole_words and word.isascii() and word.isalnum() and len(word) <= self._longest):
+    def _pieces(self, word: str) -> list[int] | None:
+        """The ids of a word whose parts between signs are pieces of the vocabulary; None where they are not."""
+        parts = _PARTS.findall(word.lower() if self._lowercase else word)
+        if not self._plain or len(word) > self._longest or len("".join(parts)) != len(word) or not word.isascii():
             return None
-        piece: int | None = self._tokenizer.token_to_id(word.lower() if self._lowercase else word)
-        return piece
+        ids = [self._tokenizer.token_to_id(part) for part in parts]
+        return None if None in ids else ids
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
@@ -88,6 +101,11 @@ def _added(tokenizer: Tokenizer) -> list[AddedToken]:
 def _reaches_out(added: AddedToken) -> bool:
     """Whether an added piece takes spaces along, or has some inside."""
     return bool(added.lstrip or added.rstrip or added.content.split() != [added.content])
+
+
+def _is_plain(content: str) -> bool:
+    """Whether a piece has the letters and signs alone of words that are looked up part by part."""
+    return "".join(_PARTS.findall(content)) == content
 
 
 def _bare(tokenizer: Tokenizer) -> list[int]:

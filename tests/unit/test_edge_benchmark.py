@@ -65,6 +65,13 @@ def test_right_labels_and_batches_by_turns():
     assert other.read == [32] * 4
 
 
+def test_texts_are_read_one_at_a_time_in_blocks_by_turns():
+    side, other = Fixed([0]), Fixed([0])
+    taken = edge.latencies({"a": side, "b": other}, [Example("a")] * 45)
+    assert [len(each) for each in taken.values()] == [45, 45]
+    assert side.read == other.read == [1] * (45 + 3)  # one before each block does not count
+
+
 def test_students_are_bundles_or_made_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
     monkeypatch.setattr(edge, "load", lambda target, part: [Example("a", label="n")])

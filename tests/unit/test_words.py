@@ -65,10 +65,10 @@ def test_long_words_are_not_kept(tokenizer: Tokenizer):
 
 
 def test_added_pieces_inside_words_are_found(tokenizer: Tokenizer):
-    tokenizer.add_tokens(["oo", AddedToken("iff", normalized=False)])
+    tokenizer.add_tokens(["oo", "d.", AddedToken("iff", normalized=False)])
     assert splits_at_spaces(tokenizer)
     memory = WordMemory(tokenizer)
-    for text in ("good food", "different", "oo iff"):
+    for text in ("good food", "different", "oo iff", "bad."):
         assert memory.ids(text) == tokenizer.encode(text).ids
 
 
