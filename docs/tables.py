@@ -178,7 +178,7 @@ def edge_table() -> str:
     lines += [f"\n{name} was skipped: {reason}" for name, reason in found["skipped"].items()]
     samples = len(next(iter(found["samples"].values()))["latency_ms"])
     lines.append(
-        f"\nAccuracy on the 400 held-out reviews of {found['target']}, cut at their first tokens; p50 and p95 of "
+        f"\nAccuracy on the 400 held-out reviews of {found['target']}, cut at what a side takes; p50 and p95 of "
         f"{samples} reviews, one at a time, texts/s in batches of 32, one thread of an {found['hardware']['cpu']}.\n"
     )
     return "\n".join([*lines, *_process_lines(found["processes"])])

@@ -130,3 +130,23 @@ def student_bundle(tmp_path_factory: pytest.TempPathFactory, teacher_bundle: Pat
         precision="fp32",
     )
     return output
+
+
+@pytest.fixture(scope="session")
+def static_bundle(tmp_path_factory: pytest.TempPathFactory, teacher_bundle: Path, target_file: Path) -> Path:
+    """A static student bundle that reads 96 tokens, adapted to `target_file`."""
+    from distilshift import adapt
+
+    output = tmp_path_factory.mktemp("bundles") / "static"
+    adapt(
+        teacher_bundle,
+        target_file,
+        output,
+        student="static",
+        student_width=16,
+        max_windows=3,
+        adapt_epochs=1,
+        distil_learning_rate=5e-3,
+        precision="fp32",
+    )
+    return output

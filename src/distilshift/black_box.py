@@ -9,15 +9,16 @@ import numpy as np
 
 from distilshift import progress
 from distilshift.bundle import Manifest
-from distilshift.config import AdaptConfig
+from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.corpus import Corpus
 from distilshift.data.probabilities import Probabilities, read_probabilities
 from distilshift.data.sample import confidence_strata_mask
-from distilshift.encoder import Classifier
+from distilshift.encoder import Classifier, load_classifier
 from distilshift.errors import ConfigError, DataError
 from distilshift.judging import Judgement
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows
+from distilshift.static_student import STATIC, static_length, static_student
 from distilshift.student import new_student
 from distilshift.views import LabelledView, Reading, view_count, view_tokens
 
@@ -55,7 +56,11 @@ class BlackBox:
         )
 
     def student(self, config: AdaptConfig) -> Classifier:
-        """The untrained student."""
+        """The untrained student; a static one takes its vectors from the packaged encoder."""
+        if config.student == STATIC:
+            encoder = load_classifier(TeachConfig().base_model, config.max_length, self.said.label_names)
+            length = static_length(encoder.max_length, config.max_windows)
+            return static_student(encoder, config.student_width, length)
         return new_student(config.student, config.max_length, self.said.label_names, config.student_layers)
 
     def require_rows(self, corpus: Corpus) -> None:

@@ -37,10 +37,14 @@ def _how(summary: dict[str, Any]) -> str:
     return f"adapted by {summary['method']} to" if summary["adaptation"] == "accepted" else "distilled on"
 
 
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
 def _speed_cells(speeds: Any) -> list[str]:
     """p50, p95 and throughput, on one thread and on all cores."""
     cells = [
-        f"{each['latency_ms_p50']:.1f} / {each['latency_ms_p95']:.1f} ms, {each['texts_per_second']:.0f} texts/s"
+        f"{_ms(each['latency_ms_p50'])} / {_ms(each['latency_ms_p95'])} ms, {each['texts_per_second']:.0f} texts/s"
         for each in speeds
     ]
     return cells or ["not timed", "not timed"]
@@ -63,6 +67,11 @@ def forms_table(int8: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _and_faster(manifest: Manifest) -> str:
+    static = manifest.config.get("student") == "static"
+    return "" if static else " and is faster, one text at a time on one thread"
+
+
 def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
@@ -78,7 +87,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         ("size of the ONNX file", f"fp32 {int8['fp32_bytes'] / 1e6:.1f} MB, int8 {int8['int8_bytes'] / 1e6:.1f} MB"),
         (
             "latency, one text, one thread, p50",
-            f"fp32 {int8['fp32_latency_ms_p50']:.1f} ms, int8 {int8['int8_latency_ms_p50']:.1f} ms",
+            f"fp32 {_ms(int8['fp32_latency_ms_p50'])} ms, int8 {_ms(int8['int8_latency_ms_p50'])} ms",
         ),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -93,7 +102,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
         "## Forms that were tried\n\n"
         f"The exported network is within {summary['export']['max_difference']:.1g} of PyTorch's logits. A smaller form "
-        "is the default only if it labels enough texts as fp32 does and is faster, one text at a time on one thread. "
+        f"is the default only if it labels enough texts as fp32 does{_and_faster(manifest)}. "
         "Reading stops where too many labels differ.\n\n"
         f"{forms_table(int8)}\n"
     )

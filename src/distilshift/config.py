@@ -112,6 +112,10 @@ class ImportConfig(StageConfig):
     label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
 
 
+# What a table learns by: benchmarks/LOG.md.
+STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6, "temperature": 1.0}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig(InputConfig, TrainingConfig):
     """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.
@@ -121,8 +125,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The one method that adapts with probabilities alone."""
-        return {"method": "dine"} if given.get("teacher_probabilities") else {}
+        """The one method that adapts with probabilities alone; a static student's own way of learning."""
+        method = {"method": "dine"} if given.get("teacher_probabilities") else {}
+        return method | (STATIC_LEARNING if given.get("student") == "static" else {})
 
     teacher_probabilities: str | None = option(
         None,
@@ -164,8 +169,13 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     mixup_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of consistency between mixed texts: method dine.")
 
-    student: str = option("cut", "'cut' keeps some of the teacher's layers; else an encoder as in teach --base-model.")
-    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student.")
+    student: str = option(
+        "cut",
+        "'cut' keeps some of the teacher's layers; 'static' is a vector a word piece, with other defaults "
+        f"({', '.join(f'{name} {value}' for name, value in STATIC_LEARNING.items())}); else as in teach --base-model.",
+    )
+    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student; a static one has none.")
+    student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
     distillation: Distillation = option(
         "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
     )
@@ -195,9 +205,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.15, "Share of the word pieces masked in such a copy.")
     max_windows: Annotated[int, Ge(1)] = option(
-        6,
-        "A text longer than max_length is read in so many windows at the most, by the teacher and, on its device, "
-        "by the student.",
+        6, "A text longer than max_length is read in so many windows at the most, by the student on its device too."
     )
     dropout: bool = option(
         False, "Drop hidden units, as the encoder was trained with, while the teacher adapts and the student learns."

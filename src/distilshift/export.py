@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from distilshift.encoder import Classifier, input_names
 from distilshift.first_token import first_token_only
+from distilshift.static_graph import write_static
+from distilshift.static_student import folded, is_static
 
 OPSET = 20
 
@@ -32,11 +34,14 @@ class _LogitsOnly(nn.Module):
 def export_onnx(classifier: Classifier, path: Path) -> None:
     """Write `path`: int64 inputs (batch, sequence) to float32 `logits` (batch, classes).
 
-    The model is on the CPU afterwards, in evaluation mode.
+    The model is on the CPU afterwards, in evaluation mode. A static student's graph has no token types.
     """
     import onnx
 
     model = classifier.model.cpu().eval()
+    if is_static(model):
+        write_static(folded(classifier), model.config.layer_norm_eps, path)
+        return
     names = input_names(model)
     # A tensor each: the exporter takes one tensor in several places for one input, and reads the last name's.
     example = tuple(torch.ones(2, 16, dtype=torch.int64) for _ in names)

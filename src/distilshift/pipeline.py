@@ -34,6 +34,7 @@ from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
+from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
@@ -134,6 +135,13 @@ def _check_options(config: AdaptConfig) -> None:
             got=f"distillation {config.distillation}, method {config.method}",
             fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
         )
+    if config.student == STATIC and config.distillation != "soft-targets":
+        raise ConfigError(
+            "a static student has no inner states to learn from",
+            expected="distillation soft-targets",
+            got=config.distillation,
+            fix="leave --distillation out, or choose another --student",
+        )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
             "the shortest span is longer than the longest",
@@ -153,7 +161,7 @@ def _distilled(
 ) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
-    student = _untrained_student(teacher, config)
+    student = _untrained_student(teacher, config, rehearsal=True)
     require_comparable(teacher, student, config)
     if config.masked_consistency:
         special_tokens(student)
@@ -253,6 +261,10 @@ def _within_budget(
     return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
-def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
+def _untrained_student(teacher: Classifier, config: AdaptConfig, rehearsal: bool = False) -> Classifier:
+    """The student; in a `rehearsal`, one that shows whether it can be made and taught, without what takes time."""
     with seeded(config.seed):
+        if config.student == STATIC:
+            make = static_shape if rehearsal else static_student
+            return make(teacher, config.student_width, static_length(teacher.max_length, config.max_windows))
         return build_student(teacher, config.student, config.student_layers)

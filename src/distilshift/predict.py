@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,8 +23,10 @@ from distilshift.metrics import softmax
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
 from distilshift.scan.refusal import require_whole
-from distilshift.scan.tokenizer import check_tokenizer
+from distilshift.tokens import TextTokens, load_tokenizer
 from distilshift.types import Example, Prediction
+
+__all__ = ["ONNX_FILES", "Network", "OnnxName", "Predictor", "Runner", "latency_ms", "load_network", "load_tokenizer"]
 
 OnnxName = Literal["fp32", "int8"]
 INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -52,7 +54,7 @@ class Network:
     """
 
     def __init__(self, path: Path, tokenizer: Tokenizer, pad_id: int, threads: int = 1, max_windows: int = 1) -> None:
-        self.path, self._tokenizer, self._pad_id = path, tokenizer, pad_id
+        self.path, self._tokens, self._pad_id = path, TextTokens(tokenizer), pad_id
         self._limits = ((tokenizer.truncation or {})["max_length"], max_windows)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -78,15 +80,7 @@ class Network:
         Raises:
             BundleError: the tokenizer fails on one of the texts.
         """
-        pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]
-        try:
-            encoded = self._tokenizer.encode_batch(pairs)
-        except BaseException as error:
-            if not _is_rust_error(error):
-                raise
-            reason = str(error).splitlines()[0]
-            raise BundleError("the tokenizer fails on a text", got=reason, fix="make the student again") from None
-        return TokenStore.from_rows([e.ids for e in encoded], [e.type_ids for e in encoded], self._pad_id)
+        return TokenStore.from_rows(*self._tokens.rows(examples), self._pad_id)
 
     def run(self, store: TokenStore, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Logits of these texts, (len(indices), classes).
@@ -94,12 +88,14 @@ class Network:
         Raises:
             BundleError: the network fails, or gives something else.
         """
-        batch = store.batch(indices)
+        return self._run(store.batch(indices))
+
+    def _run(self, batch: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         try:
             (logits,) = self._session.run(None, {name: batch[name] for name in self._names})
         except Exception as error:  # noqa: BLE001 - onnxruntime raises private types for every defect of a network
             raise self._broken(str(error).splitlines()[0]) from None
-        if getattr(logits, "dtype", None) != np.float32 or logits.ndim != 2 or len(logits) != len(indices):
+        if getattr(logits, "dtype", None) != np.float32 or logits.ndim != 2 or len(logits) != len(batch["input_ids"]):
             raise self._broken(f"{getattr(logits, 'dtype', type(logits))} of shape {np.shape(logits)}")
         if not np.isfinite(logits).all():
             raise self._broken("a logit that is no finite number")
@@ -110,6 +106,8 @@ class Network:
 
         Of a text that is read in windows, the log of their mean probabilities.
         """
+        if len(examples) == 1 and window_count(examples[0], *self._limits) == 1:
+            return self._single(examples[0])
         counts = np.array([window_count(item, *self._limits) for item in examples], int)
         rows = self._logits([part for item in examples for part in windows_of(item, *self._limits)], batch_size)
         if len(rows) == len(examples):
@@ -118,6 +116,14 @@ class Network:
         parts = softmax(rows[np.repeat(long, counts)])
         logits[long] = np.log(mean_over_windows(softmax(logits), parts, counts)[long])
         return logits
+
+    def _single(self, example: Example) -> NDArray[np.float32]:
+        """Logits of the beginning of a text, (1, classes), without the detours that many texts are worth."""
+        (ids,), (types,) = self._tokens.rows([example])
+        batch = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
+        if "token_type_ids" in self._names:
+            batch["token_type_ids"] = np.array([types], np.int64)
+        return self._run(batch)
 
     def _logits(self, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
         """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""
@@ -160,11 +166,6 @@ def latency_ms(runners: Sequence[Runner], examples: Sequence[Example], texts: in
             if index >= len(warm_up):
                 taken.append(1000 * (time.perf_counter() - start))
     return samples
-
-
-def _is_rust_error(error: BaseException) -> bool:
-    """The tokenizers library raises bare Exception, or where it panics a BaseException without a public name."""
-    return type(error) is Exception or type(error).__name__ == "PanicException"
 
 
 class Predictor:
@@ -261,36 +262,3 @@ def _pad_id(path: Path, config: dict[str, Any]) -> int:
     if value is None:
         return 0
     return require_whole(path, "pad_token_id", value, 0, rows - 1)
-
-
-def load_tokenizer(path: Path, max_length: int, config: dict[str, Any]) -> Tokenizer:
-    """A tokenizer that cuts at `max_length`, checked to fit the model's embedding.
-
-    Raises:
-        BundleError: it does not load, or can give an id that the embedding has no row for.
-    """
-    highest, rows = check_tokenizer(path), int(config.get("vocab_size") or 0)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_padding()
-        added = max(tokenizer.num_special_tokens_to_add(pair) for pair in (False, True))
-        tokenizer.enable_truncation(max_length)
-    except BaseException as error:
-        if not _is_rust_error(error):
-            raise
-        raise BundleError(f"{path} does not load", got=str(error), fix="make the student again") from None
-    if highest >= rows:
-        raise BundleError(
-            f"{path} is of another model",
-            expected=f"at most {rows} pieces",
-            got=str(highest + 1),
-            fix="make the student again",
-        )
-    if added >= max_length:
-        raise BundleError(
-            f"{path} leaves no room for a text",
-            expected=f"fewer than {max_length} pieces around it",
-            got=str(added),
-            fix="make the student again",
-        )
-    return tokenizer

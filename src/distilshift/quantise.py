@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from distilshift.predict import Network, latency_ms
 from distilshift.quantise_graph import Form, constant_products, quantised
+from distilshift.static_graph import has_table
 from distilshift.types import Example
 
 log = logging.getLogger("distilshift")
@@ -28,6 +29,12 @@ FORMS = (
     Form("int8, sensitive products in fp32", spares_sensitive=True, remedy="labels"),
     Form("int8, embeddings in fp32", embedding_bits=32, remedy="labels"),
     Form("int8, a scale for each matrix", per_channel=False, remedy="speed"),
+)
+# A static student has a table and next to no products: what fewer bits save is memory. Reading them is no faster than
+# fp32, so that labels alone decide.
+STATIC_FORMS = (
+    Form("table of 4 bits", embedding_bits=4, static=True),
+    Form("table of 8 bits", static=True, remedy="labels"),
 )
 # Labels are compared in so many texts at a time; a form that has lost too many already is not read further.
 CHUNK_TEXTS = 128
@@ -131,6 +138,8 @@ def quantise(
 ) -> Quantised:
     """Write the first of FORMS that keeps the labels and is faster, else the one that keeps most labels.
 
+    Of a static student, the first of STATIC_FORMS that keeps the labels.
+
     Args:
         source: the fp32 ONNX file.
         target: the file to write; others beside it come and go.
@@ -142,13 +151,13 @@ def quantise(
     model = onnx.load(source)
     trials: dict[Path, Trial] = {}
     wrong = "none"
-    for index, form in enumerate(FORMS):
+    for index, form in enumerate(STATIC_FORMS if has_table(model) else FORMS):
         if form.remedy not in ("none", wrong):
             continue
         path = target.with_name(f"{target.name}.{index}")
         spared = _sensitive(model, path, texts[:SENSITIVITY_TEXTS], opener) if form.spares_sensitive else []
         onnx.save(quantised(model, form, spared), path)
-        trials[path] = _tried(form.name, (source, path), texts, logits, min_agreement, opener)
+        trials[path] = _tried(form, (source, path), texts, logits, min_agreement, opener)
         if trials[path].verdict == "accepted":
             break
         wrong = "labels" if trials[path].verdict == "too few labels agree" else "speed"
@@ -176,7 +185,7 @@ def _warn(best: Trial, min_agreement: float) -> None:
 
 
 def _tried(
-    form: str,
+    form: Form,
     paths: tuple[Path, Path],
     texts: Sequence[Example],
     logits: Logits,
@@ -184,12 +193,12 @@ def _tried(
     opener: Opener,
 ) -> Trial:
     agreed, difference, compared = _compared(opener(paths[1], 0), texts, logits, min_agreement)
-    trial = Trial(form, paths[1].stat().st_size, agreed, difference, compared, "too few labels agree")
+    trial = Trial(form.name, paths[1].stat().st_size, agreed, difference, compared, "too few labels agree")
     if agreed < min_agreement:
         return trial
     trial = _timed(trial, paths, texts, opener)
-    faster = trial.speeds[0].latency_ms_p50 < trial.fp32_speeds[0].latency_ms_p50
-    return Trial(**vars(trial) | {"verdict": "accepted" if faster else "not faster"})
+    enough = form.static or trial.speeds[0].latency_ms_p50 < trial.fp32_speeds[0].latency_ms_p50
+    return Trial(**vars(trial) | {"verdict": "accepted" if enough else "not faster"})
 
 
 def _compared(

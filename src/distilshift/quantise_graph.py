@@ -17,6 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from distilshift.static_graph import quantised_table
+
 Remedy = Literal["none", "labels", "speed"]
 
 # Signed weights of 7 bits. x86 CPUs without VNNI add products in pairs in 16 bits, where two of 255 x 127 do not fit
@@ -39,6 +41,7 @@ class Form:
         per_channel: each column of a matrix has a scale of its own.
         embedding_bits: 4 or 8 for the largest table, 8 for the others then; 32 leaves all as they are.
         spares_sensitive: the products that cost most precision stay in fp32.
+        static: of a static student, whose table alone has fewer bits.
         remedy: what must have been wrong with the form before for this one to help.
     """
 
@@ -46,6 +49,7 @@ class Form:
     per_channel: bool = True
     embedding_bits: Literal[4, 8, 32] = 8
     spares_sensitive: bool = False
+    static: bool = False
     remedy: Remedy = "none"
 
 
@@ -63,6 +67,8 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
         form: what to make of it.
         spared: results of products that stay as they are.
     """
+    if form.static:
+        return quantised_table(model, 4 if form.embedding_bits == 4 else 8)
     made = onnx.ModelProto()
     made.CopyFrom(model)
     writer = _Writer(made.graph)

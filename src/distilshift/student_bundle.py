@@ -25,6 +25,7 @@ from distilshift.metrics import agreement, softmax
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import quantise
 from distilshift.stage import versions
+from distilshift.static_student import is_static
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 
@@ -94,7 +95,10 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     texts = corpus.at(sample)
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
 
-    def opener(path: Path, threads: int, windows: int = config.max_windows) -> Network:
+    # A static student reads as much in one go as others do in windows.
+    windows_read = 1 if is_static(student.model) else config.max_windows
+
+    def opener(path: Path, threads: int, windows: int = windows_read) -> Network:
         return Network(path, tokenizer, student.tokenizer.pad_token_id, threads, windows)
 
     exported = folder / ONNX_FILES["fp32"]
@@ -104,7 +108,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
         "default": "int8" if int8.accepted else "fp32",
-        "max_windows": config.max_windows,
+        "max_windows": windows_read,
         "method": config.method,
         **made.judgement.summary(student.label_names),
         **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher, config),

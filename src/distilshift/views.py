@@ -132,7 +132,7 @@ def label_views(
     `role` is that of `read_texts`.
     """
     count = view_count(config.distil_epochs, config.spans)
-    own_tokens = student.tokenizer is not teacher.tokenizer
+    own_tokens = student.tokenizer is not teacher.tokenizer or student.max_length != teacher.max_length
     with progress.stage("tokenising", len(texts) * count * (1 + own_tokens)) as advance:
         stores = view_tokens(teacher, "teacher", texts, count, config, run, advance)
         seen = view_tokens(student, "student", texts, count, config, run, advance) if own_tokens else stores

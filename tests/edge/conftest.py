@@ -13,7 +13,7 @@ from distilshift.bundle import read_manifest
 from distilshift.files import sha256_of
 from distilshift.metrics import softmax
 from distilshift.predict import ONNX_FILES, OnnxName, load_network
-from distilshift.quantise import FORMS
+from distilshift.quantise import FORMS, STATIC_FORMS
 from distilshift.quantise_graph import quantised
 from distilshift.types import Example
 from texts import make_texts
@@ -29,12 +29,13 @@ def node_modules() -> Path:
     return MODULES
 
 
-@pytest.fixture(scope="session")
-def bundle(student_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", params=["student_bundle", "static_bundle"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student in a folder named `student`, with embeddings of 4 bits, whichever form was measured to be faster."""
     folder = tmp_path_factory.mktemp("bundles") / "student"
-    shutil.copytree(student_bundle, folder)
-    onnx.save(quantised(onnx.load(folder / ONNX_FILES["fp32"]), FORMS[0]), folder / ONNX_FILES["int8"])
+    shutil.copytree(request.getfixturevalue(request.param), folder)
+    form = STATIC_FORMS[0] if request.param == "static_bundle" else FORMS[0]
+    onnx.save(quantised(onnx.load(folder / ONNX_FILES["fp32"]), form), folder / ONNX_FILES["int8"])
     return folder
 
 

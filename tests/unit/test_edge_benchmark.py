@@ -65,6 +65,30 @@ def test_right_labels_and_batches_by_turns():
     assert other.read == [32] * 4
 
 
+def test_texts_are_read_one_at_a_time_in_blocks_by_turns():
+    side, other = Fixed([0]), Fixed([0])
+    taken = edge.latencies({"a": side, "b": other}, [Example("a")] * 45)
+    assert [len(each) for each in taken.values()] == [45, 45]
+    assert side.read == other.read == [1] * (45 + 3)  # one before each block does not count
+
+
+def test_students_are_bundles_or_made_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(edge, "load", lambda target, part: [Example("a", label="n")])
+    monkeypatch.setattr(edge, "adapt", lambda teacher, texts, bundle, **options: asked.append((bundle.name, options)))
+
+    def found(*names: str) -> dict[str, Path]:
+        given = ["--teacher", "t", "--work", str(tmp_path), *(["--students", *names] if names else [])]
+        return edge.students(edge.parser().parse_args(given))
+
+    made = tmp_path / "edge-t-kitchen-static"
+    assert found("own=some/bundle", "static") == {"own": Path("some/bundle"), "static": made}
+    assert asked == [("edge-t-kitchen-static", {"student": "static"})]
+    assert list(found()) == list(edge.STUDENTS)
+    with pytest.raises(SystemExit, match="no student 'large'"):
+        found("large")
+
+
 def test_cold_start_and_memory_are_of_the_process_alone(student_bundle: Path):
     """Not of this one, which has loaded PyTorch."""
     asked = {"bundles": {"s": str(student_bundle)}, "starts": 1, "rows": [3], "text": "good film", "install": False}

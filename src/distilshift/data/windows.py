@@ -18,7 +18,7 @@ WORDS_A_TOKEN = 0.7
 
 def window_count(example: Example, max_length: int, most: int) -> int:
     """Windows that the text is read in: 1 where it fits, and for pairs, whose texts belong together."""
-    if example.pair is not None:
+    if example.pair is not None or most == 1:
         return 1
     return min(most, max(1, math.ceil(len(example.text.split()) / (WORDS_A_TOKEN * max_length))))
 
