@@ -54,9 +54,9 @@ class BlackBox:
             "teacher", names, "a teacher's probabilities", config.max_length, files={name: self.said.sha256}
         )
 
-    def student(self, config: AdaptConfig) -> Classifier:
-        """The untrained student."""
-        return new_student(config.student, config.max_length, self.said.label_names, config.student_layers)
+    def student(self, config: AdaptConfig, layers: int | None) -> Classifier:
+        """The untrained student; `layers` as of `new_student`."""
+        return new_student(config.student, config.max_length, self.said.label_names, layers)
 
     def require_rows(self, corpus: Corpus) -> None:
         """Refuse another number of rows than of texts.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
+from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
@@ -74,6 +75,7 @@ def adapt(
     settings = resolve(AdaptConfig, config.to_dict() if config else {}, options)
     folder = Path(output)
     _check_options(settings)
+    check_budget(settings)
     require_room(folder, overwrite)
     source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
@@ -153,11 +155,12 @@ def _distilled(
 ) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
-    student = _untrained_student(teacher, config)
+    student = _untrained_student(teacher, config, config.student_layers)
     require_comparable(teacher, student, config)
     if config.masked_consistency:
         special_tokens(student)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
+    plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     judgement = NOT_ADAPTED
@@ -167,7 +170,7 @@ def _distilled(
             teacher = _teacher(source, manifest, config, accelerator)
         else:
             role = "teacher"
-    student = _untrained_student(teacher, config)
+    student = plan.build(_untrained_student(teacher, config, plan.shape.layers))
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
     expected = _expected(judgement, manifest, config)
     if config.distillation == "soft-targets":
@@ -175,7 +178,7 @@ def _distilled(
     else:
         distil_features(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature_of(manifest))
-    return Distilled(student, views[0], corpus, unadapted, judgement)
+    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary)
 
 
 def _distilled_box(
@@ -187,13 +190,16 @@ def _distilled_box(
     run: RunDirectory,
 ) -> Distilled:
     with seeded(config.seed):
-        student = box.student(config)
+        student = box.student(config, config.student_layers)
     if config.masked_consistency:
         special_tokens(student)
     box, corpus = box.within_budget(corpus, config)
+    plan = plan_student(student, corpus, config, run)
+    with seeded(config.seed):
+        student = plan.build(box.student(config, plan.shape.layers))
     views = box.views(student, corpus, config, run)
     _learn(student, views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
-    return Distilled(student, views[0], corpus, box.reading(), JUDGEMENT)
+    return Distilled(student, views[0], corpus, box.reading(), JUDGEMENT, plan.summary)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
@@ -261,6 +267,6 @@ def _within_budget(
     return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
-def _untrained_student(teacher: Classifier, config: AdaptConfig) -> Classifier:
+def _untrained_student(teacher: Classifier, config: AdaptConfig, layers: int | None) -> Classifier:
     with seeded(config.seed):
-        return build_student(teacher, config.student, config.student_layers)
+        return build_student(teacher, config.student, layers)

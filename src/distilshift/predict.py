@@ -79,7 +79,7 @@ class Network:
         """
         pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]
         try:
-            encoded = self._tokenizer.encode_batch(pairs)
+            encoded = self._tokenizer.encode_batch_fast(pairs)  # without offsets, a quarter faster
         except BaseException as error:
             if not _is_rust_error(error):
                 raise
