@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -125,7 +126,12 @@ def parse_bytes(text: str) -> int:
         raise ConfigError(
             "budget is no size", expected="a number and a unit", got=repr(text), fix="write it as 8MB, 500kB or 7.5MiB"
         )
-    return int(float(found.group(1)) * factor)
+    return round(float(found.group(1)) * factor)
+
+
+def megabytes(size_bytes: int) -> str:
+    """A size for people, rounded up to a kilobyte: a budget of so much is enough."""
+    return f"{math.ceil(size_bytes / 1e3) / 1e3:g} MB"
 
 
 def shape_at(level: Level, frame: Frame, layers: int | None = None) -> StudentShape:
@@ -196,7 +202,7 @@ def _judged(
 ) -> Candidate:
     size, limit = device_bytes_of(shape, frame), parse_bytes(config.budget) if config.budget else None
     if limit is not None and size > limit:
-        return Candidate(shape, size, None, f"{size / 1e6:.2f} MB > {limit / 1e6:.2f} MB")
+        return Candidate(shape, size, None, f"{megabytes(size)} > {limit / 1e6:g} MB")
     if config.latency_ms is None:
         return Candidate(shape, size, None, "fits")
     latency = latency_of(shape)
@@ -219,7 +225,7 @@ def require_feasible(found: Sequence[Candidate]) -> Candidate:
     speed = f", and the fastest {fastest:.2f} ms" if fastest is not None else ""
     raise ConfigError(
         "no student is within the budget",
-        expected=f"at least {smallest.estimated_bytes / 1e6:.2f} MB{speed}",
+        expected=f"at least {megabytes(smallest.estimated_bytes)}{speed}",
         got=found[-1].reason,
         fix=f"allow that: the smallest student has {shape.layers} layer(s), an inner width of {shape.inner} and "
         f"{shape.pieces:,} pieces; or teach a narrower encoder",

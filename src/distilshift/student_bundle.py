@@ -104,7 +104,7 @@ def missed_budgets(shape: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     latency = summary["int8"][f"{summary['default']}_latency_ms_p50"]
     found = []
     if shape["budget_bytes"] is not None and summary["size_bytes"] > shape["budget_bytes"]:
-        found.append(f"{summary['size_bytes'] / 1e6:.2f} MB on the device, budget {shape['budget_bytes'] / 1e6:.2f} MB")
+        found.append(f"{summary['size_bytes'] / 1e6:.3f} MB on the device, budget {shape['budget_bytes'] / 1e6:g} MB")
     if shape["budget_latency_ms"] is not None and latency > shape["budget_latency_ms"]:
         found.append(f"{latency:.2f} ms a text, budget {shape['budget_latency_ms']:g} ms")
     for each in found:

@@ -148,7 +148,7 @@ def test_latency_is_measured(teacher: Classifier, corpus: Corpus, tmp_path: Path
 
 
 def test_an_impossible_budget_costs_no_training(teacher_bundle: Path, target_file: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"no student is within the budget: expected at least 0\.0\d MB, got"):
+    with pytest.raises(ConfigError, match=r"no student is within the budget: expected at least 0\.0\d+ MB, got"):
         adapt(teacher_bundle, target_file, tmp_path / "s", budget="1kB", **FAST)
     assert not list(tmp_path.iterdir())
 
@@ -171,13 +171,13 @@ def test_a_bundle_of_a_small_student(
     assert "word pieces, 32 positions; estimated at 0.1 MB" in done.out
     assert "held-out target texts, a word is split into" in done.out
     assert len(shape["considered"]) > 1
-    assert "MB > 0.06 MB" in (output / "README.md").read_text()
+    assert "MB > 0.055 MB" in (output / "README.md").read_text()
     config = json.loads((output / "config.json").read_text())
     assert (config["vocab_size"], config["intermediate_size"]) == (shape["pieces"], shape["inner"])
     assert shape["budget_bytes"] == 55_000
     assert shape["estimated_bytes"] <= 55_000
     if (manifest.runtime or {})["size_bytes"] > 55_000:
-        assert "on the device, budget 0.06 MB" in shape["missed"][0]
+        assert "on the device, budget 0.055 MB" in shape["missed"][0]
     assert "\n" not in (output / "tokenizer.json").read_text().strip()
     assert_loads_everywhere(output)
 
