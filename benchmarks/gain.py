@@ -67,7 +67,7 @@ def run_cell(source: str, target: str, method: str, seed: int, work: Path) -> No
         "method": method,
         "seed": seed,
         "teacher": read_manifest(teacher).base_model,
-        "student": f"cut-{config.student_layers}",
+        "student": f"cut-{config.student_layers or config.size}",
         "teacher_test_accuracy": evaluate(teacher, test).accuracy,
         "test_accuracy": evaluate(student, test, model="fp32").accuracy,
         "test_accuracy_int8": evaluate(student, test, model="int8").accuracy,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -14,6 +15,7 @@ STAGES = {
     "teach": config.TeachConfig,
     "import": config.ImportConfig,
     "adapt": config.AdaptConfig,
+    "pareto": config.ParetoConfig,
     "evaluate": config.EvaluateConfig,
     "predict": config.PredictConfig,
     "demo": config.DemoConfig,
@@ -26,6 +28,8 @@ Made by `make docs` from `src/distilshift/config.py`. A command takes each optio
 
 
 def _bounds(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(member for member in get_args(hint) if member is not type(None))
     if get_origin(hint) is not Annotated:
         return ""
     signs = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}

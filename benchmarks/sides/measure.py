@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier
+from distilshift.frozen import frozen_count
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.metrics import agreement
 from distilshift.stage import peak_memory_bytes, seeded
@@ -79,7 +80,9 @@ def flops_of(side: Side, task: Task, lengths: NDArray[np.int64]) -> int:
     epochs, teacher, student = task.config.distil_epochs, task.teacher.model.config, task.student.model.config
     if side.lean:
         flops = lean_forward_flops(teacher, lengths)
-        learning = lean_training_flops(student, lengths, task.config.distil_frozen_layers)
+        learning = lean_training_flops(
+            student, lengths, frozen_count(student.num_hidden_layers, task.config.distil_frozen_layers)
+        )
     else:
         flops = transformer_flops(teacher, lengths) * (epochs if side.teacher_each_epoch else 1)
         learning = TRAINING_FACTOR * transformer_flops(student, lengths)

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, TeachConfig
+    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
     from distilshift.evaluation import evaluate
+    from distilshift.front import pareto
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.source import import_checkpoint, teach
@@ -21,11 +22,13 @@ _HOMES = {
     "AdaptConfig": "config",
     "EvaluateConfig": "config",
     "ImportConfig": "config",
+    "ParetoConfig": "config",
     "Predictor": "predict",
     "TeachConfig": "config",
     "adapt": "pipeline",
     "evaluate": "evaluation",
     "import_checkpoint": "source",
+    "pareto": "front",
     "teach": "source",
 }
 
@@ -33,11 +36,13 @@ __all__ = [
     "AdaptConfig",
     "EvaluateConfig",
     "ImportConfig",
+    "ParetoConfig",
     "Predictor",
     "TeachConfig",
     "adapt",
     "evaluate",
     "import_checkpoint",
+    "pareto",
     "teach",
 ]
 

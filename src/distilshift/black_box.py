@@ -55,13 +55,13 @@ class BlackBox:
             "teacher", names, "a teacher's probabilities", config.max_length, files={name: self.said.sha256}
         )
 
-    def student(self, config: AdaptConfig) -> Classifier:
-        """The untrained student; a static one takes its vectors from the packaged encoder."""
+    def student(self, config: AdaptConfig, layers: int | None) -> Classifier:
+        """The untrained student, `layers` as of `new_student`; a static one has the packaged encoder's vectors."""
         if config.student == STATIC:
             encoder = load_classifier(TeachConfig().base_model, config.max_length, self.said.label_names)
             length = static_length(encoder.max_length, config.max_windows)
             return static_student(encoder, config.student_width, length)
-        return new_student(config.student, config.max_length, self.said.label_names, config.student_layers)
+        return new_student(config.student, config.max_length, self.said.label_names, layers)
 
     def require_rows(self, corpus: Corpus) -> None:
         """Refuse another number of rows than of texts.

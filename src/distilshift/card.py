@@ -33,6 +33,58 @@ def estimate_sentence(summary: dict[str, Any]) -> str:
     )
 
 
+def shape_sentence(shape: dict[str, Any]) -> str:
+    """What student was chosen, and what that costs as estimated."""
+    layers = "1 layer" if shape["layers"] == 1 else f"{shape['layers']} layers"
+    whole = (shape["vocabulary"] or {}).get("whole_pieces")
+    pieces = f"{shape['pieces']:,}" + (f" of {whole:,}" if whole else "")
+    latency, tried = shape["estimated_latency_ms"], len(shape["considered"])
+    cost = f"{shape['estimated_bytes'] / 1e6:.1f} MB on the device" + (f", {latency:.2f} ms a text" if latency else "")
+    first = f" It is the first of {tried}, best first, within the budget." if tried > 1 else ""
+    return (
+        f"Size {shape['size']}: {layers}, inner width {shape['inner']:,}, {pieces} word pieces, {shape['positions']} "
+        f"positions; estimated at {cost}.{first}"
+    )
+
+
+def vocabulary_sentence(shape: dict[str, Any]) -> str:
+    """What the smaller vocabulary does to texts that it was not chosen by; empty where it is whole."""
+    found = shape["vocabulary"]
+    if not found:
+        return ""
+    if "pieces" not in found:
+        return str(found["reason"])
+    if found["pieces_per_word"] is None:
+        return "No text was held out to see what the smaller vocabulary does: there are too few."
+    return (
+        f"In {found['held_out_texts']:,} held-out target texts, a word is split into {found['pieces_per_word']:.3f} "
+        f"pieces ({found['whole_pieces_per_word']:.3f} with the whole vocabulary), and {found['unknown_share']:.2%} of "
+        f"the pieces are unknown ({found['whole_unknown_share']:.2%})."
+    )
+
+
+def _considered_table(shape: dict[str, Any]) -> str:
+    """The shapes that were considered, in order."""
+    heads = ["layers", "inner width", "pieces", "positions", "estimated size", "p50, untrained", ""]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for each in shape["considered"]:
+        latency = "–" if each["latency_ms"] is None else f"{each['latency_ms']:.2f} ms"
+        cells = [str(each["layers"]), f"{each['inner']:,}", f"{each['pieces']:,}", str(each["positions"])]
+        cells += [f"{each['estimated_bytes'] / 1e6:.2f} MB", latency, each["reason"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _shape_section(summary: dict[str, Any]) -> str:
+    """Empty for a student that was made before shapes were chosen."""
+    shape = summary.get("shape")
+    if not shape:
+        return ""
+    sentences = [shape_sentence(shape), vocabulary_sentence(shape), *(f"Missed: {each}." for each in shape["missed"])]
+    text = "\n\n".join(each for each in sentences if each)
+    return f"## Its size\n\n{text}\n\n{_considered_table(shape)}\n\n"
+
+
 def _how(summary: dict[str, Any]) -> str:
     return f"adapted by {summary['method']} to" if summary["adaptation"] == "accepted" else "distilled on"
 
@@ -100,6 +152,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         f"{estimate_sentence(summary)}\n\n"
         "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
+        f"{_shape_section(summary)}"
         "## Forms that were tried\n\n"
         f"The exported network is within {summary['export']['max_difference']:.1g} of PyTorch's logits. A smaller form "
         f"is the default only if it labels enough texts as fp32 does{_and_faster(manifest)}. "

@@ -21,6 +21,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
 OnnxChoice = Literal["auto", "fp32", "int8"]
+Size = Literal["tiny", "small", "base"]
 
 C = TypeVar("C", bound="StageConfig")
 
@@ -125,9 +126,15 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The one method that adapts with probabilities alone; a static student's own way of learning."""
-        method = {"method": "dine"} if given.get("teacher_probabilities") else {}
-        return method | (STATIC_LEARNING if given.get("student") == "static" else {})
+        """The one method that adapts with probabilities alone; a static student's way of learning; the whole student.
+
+        A budget alone is looked for among all sizes, and inner states are compared token by token.
+        """
+        changed: dict[str, Any] = {"method": "dine"} if given.get("teacher_probabilities") else {}
+        inner_states = given.get("distillation", "soft-targets") != "soft-targets"
+        if inner_states or given.get("budget") is not None or given.get("latency_ms") is not None:
+            changed["size"] = "base"
+        return changed | (STATIC_LEARNING if given.get("student") == "static" else {})
 
     teacher_probabilities: str | None = option(
         None,
@@ -174,7 +181,21 @@ class AdaptConfig(InputConfig, TrainingConfig):
         "'cut' keeps some of the teacher's layers; 'static' is a vector a word piece, with other defaults "
         f"({', '.join(f'{name} {value}' for name, value in STATIC_LEARNING.items())}); else as in teach --base-model.",
     )
-    student_layers: Annotated[int, Ge(1)] = option(3, "Transformer layers of the student; a static one has none.")
+    size: Size = option(
+        "small",
+        "How large the student is: base has the whole vocabulary, small and tiny what the target texts use most of it; "
+        "with a budget, the largest that is considered. docs/edge.md has what each costs.",
+    )
+    budget: str | None = option(
+        None, "Bytes that the device has for network, tokenizer and configuration, as 8MB; size is base then."
+    )
+    latency_ms: Annotated[float, Gt(0)] | None = option(
+        None, "Milliseconds that one text may take, p50 on one thread of this machine; size is base then."
+    )
+    student_layers: Annotated[int, Ge(1)] | None = option(
+        None,
+        "Transformer layers of the student, whatever its size, which has a number of its own; a static one has none.",
+    )
     student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
     distillation: Distillation = option(
         "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
@@ -219,6 +240,20 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
 # Plain distillation (Hinton et al. 2015): the student learns what the teacher, as it came, says of what both see.
 PLAIN_DISTILLATION: dict[str, Any] = {"method": "none", "spans": 0, "max_windows": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoConfig(StageConfig):
+    """Options of `pareto` beside those of `adapt`, which each student is made with: what is compared."""
+
+    students: str = option(
+        "base,small-3-layers,small,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
+    )
+    labelled: str | None = option(
+        None, "A labelled file of the target: adds a column of accuracy, and chooses nothing."
+    )
+    label_column: str = option("label", "Column of that file that holds the label.")
+    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,24 @@ from torch import nn
 
 from distilshift.encoder import layers_of
 
+# What reads [CLS] in the last layer and what gathers it there, at least.
+LEARNING_LAYERS = 2
+
+
+def frozen_count(layers: int, wanted: int) -> int:
+    """How many of a model's layers do not learn: two go on learning, and a model of two or fewer learns whole."""
+    return max(0, min(wanted, layers - LEARNING_LAYERS))
+
 
 @contextmanager
 def frozen_layers(model: Any, count: int) -> Iterator[None]:
     """Inside the block, the embeddings and the lowest `count` layers do not learn; with 0 everything does.
 
-    No gradient is computed for them: a step's backward pass ends where the learning layers begin. A model that has no
-    more layers than that learns with its last one.
+    No gradient is computed for them: a step's backward pass ends where the learning layers begin.
     """
     stack = layers_of(model)
-    frozen = [model.base_model.embeddings, *stack[: min(count, len(stack) - 1)]] if count else []
+    fewer = frozen_count(len(stack), count)
+    frozen = [model.base_model.embeddings, *stack[:fewer]] if fewer else []
     parameters = [parameter for part in frozen for parameter in part.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

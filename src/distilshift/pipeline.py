@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
+from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, resolve
 from distilshift.data.corpus import Corpus, open_corpus
@@ -75,6 +75,7 @@ def adapt(
     settings = resolve(AdaptConfig, config.to_dict() if config else {}, options)
     folder = Path(output)
     _check_options(settings)
+    check_budget(settings)
     require_room(folder, overwrite)
     source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
@@ -161,11 +162,12 @@ def _distilled(
 ) -> Distilled:
     teacher = _teacher(source, manifest, config, accelerator)
     # One that cannot be built or taught shall not cost an adaptation first.
-    student = _untrained_student(teacher, config, rehearsal=True)
+    student = _untrained_student(teacher, config, config.student_layers, rehearsal=True)
     require_comparable(teacher, student, config)
     if config.masked_consistency:
         special_tokens(student)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
+    plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     judge = Judge(unadapted, manifest.statistics, config.seed, run)
@@ -176,17 +178,20 @@ def _distilled(
             teacher = _teacher(source, manifest, config, accelerator)
         else:
             role = "teacher"
-    student = _untrained_student(teacher, config)
+
+    def again() -> Classifier:
+        return plan.build(_untrained_student(teacher, config, plan.shape.layers))
+
+    student = again()
     views = label_views(teacher, student, corpus, config, accelerator, run, role)
     if config.distillation == "soft-targets":
         lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
         given = given_prior(config.target_prior, manifest.label_names)
-        again = partial(_untrained_student, teacher, config)
         student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
     else:
         distil_features(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / temperature_of(manifest))
-    return Distilled(student, views[0], corpus, unadapted, judgement)
+    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary)
 
 
 def _distilled_box(
@@ -197,20 +202,26 @@ def _distilled_box(
     accelerator: Accelerator,
     run: RunDirectory,
 ) -> Distilled:
-    def make() -> Classifier:
+    def make(layers: int | None) -> Classifier:
         with seeded(config.seed):
-            return box.student(config)
+            return box.student(config, layers)
 
-    student = make()
+    student = make(config.student_layers)
     if config.masked_consistency:
         special_tokens(student)
     box, corpus = box.within_budget(corpus, config)
+    plan = plan_student(student, corpus, config, run)
+
+    def again() -> Classifier:
+        return plan.build(make(plan.shape.layers))
+
+    student = again()
     views = box.views(student, corpus, config, run)
     lesson = Lesson(views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
     given = given_prior(config.target_prior, manifest.label_names)
     judge = Judge(box.reading(), manifest.statistics, config.seed, run)
-    student, judgement = learn_guarded(student, make, lesson, judge, given, JUDGEMENT)
-    return Distilled(student, views[0], corpus, box.reading(), judgement)
+    student, judgement = learn_guarded(student, again, lesson, judge, given, JUDGEMENT)
+    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:
@@ -261,10 +272,12 @@ def _within_budget(
     return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
-def _untrained_student(teacher: Classifier, config: AdaptConfig, rehearsal: bool = False) -> Classifier:
+def _untrained_student(
+    teacher: Classifier, config: AdaptConfig, layers: int | None, rehearsal: bool = False
+) -> Classifier:
     """The student; in a `rehearsal`, one that shows whether it can be made and taught, without what takes time."""
     with seeded(config.seed):
         if config.student == STATIC:
             make = static_shape if rehearsal else static_student
             return make(teacher, config.student_width, static_length(teacher.max_length, config.max_windows))
-        return build_student(teacher, config.student, config.student_layers)
+        return build_student(teacher, config.student, layers)

@@ -114,7 +114,7 @@ def _scaled_weights() -> list[NodeProto]:
 
 def _mean_of_8_bits(table: NDArray[np.float32]) -> tuple[Constants, list[NodeProto]]:
     numbers, scales = _numbers(table, 127)
-    constants = {"table_int8": numbers.astype(np.int8), "table_scale": scales, "last_axis": np.array([-1])}
+    constants: Constants = {"table_int8": numbers.astype(np.int8), "table_scale": scales, "last_axis": np.array([-1])}
     nodes = [
         *_scaled_weights(),
         _node("Gather", ["table_int8", "input_ids"], "whole_rows"),

@@ -10,6 +10,9 @@ from torch import nn
 from distilshift.encoder import Classifier, layers_of, load_classifier
 from distilshift.errors import ConfigError
 
+# Layers of a student where nothing says otherwise: half of what the small sentence encoders have.
+BASE_LAYERS = 3
+
 
 def kept_layers(teacher_layers: int, student_layers: int) -> list[int]:
     """Evenly spread layer indices, the first included: 6 to 3 keeps 0, 2, 4.
@@ -42,34 +45,36 @@ def _owner_of(model: nn.Module, stack: nn.ModuleList) -> nn.Module:
     return next(module for module in model.modules() if getattr(module, "layer", None) is stack)
 
 
-def build_student(teacher: Classifier, student: str, student_layers: int) -> Classifier:
+def build_student(teacher: Classifier, student: str, student_layers: int | None) -> Classifier:
     """The untrained student.
 
     Args:
         teacher: what it is cut from, and whose classes it takes.
         student: 'cut', or an encoder's name (see `teach --base-model`), which gets a new head.
-        student_layers: transformer layers; an encoder that has no more than these stays whole.
+        student_layers: transformer layers; an encoder that has no more than these stays whole. None: `BASE_LAYERS` at
+            the most.
 
     Raises:
         ConfigError: the teacher has fewer layers.
         ModelError: the encoder cannot be loaded.
     """
     if student == "cut":
-        return cut(teacher, student_layers)
+        return cut(teacher, student_layers or min(BASE_LAYERS, len(layers_of(teacher.model))))
     return new_student(student, teacher.max_length, teacher.label_names, student_layers)
 
 
-def new_student(encoder: str, max_length: int, label_names: Sequence[str], student_layers: int) -> Classifier:
+def new_student(encoder: str, max_length: int, label_names: Sequence[str], student_layers: int | None) -> Classifier:
     """An encoder with a new head, cut to `student_layers` if it has more.
 
     Args:
         encoder: its name (see `teach --base-model`).
         max_length: tokens of a text that it shall see.
         label_names: of the new head.
-        student_layers: transformer layers at the most.
+        student_layers: transformer layers at the most; None: `BASE_LAYERS`.
 
     Raises:
         ModelError: the encoder cannot be loaded.
     """
     other = load_classifier(encoder, max_length, label_names)
-    return cut(other, student_layers) if len(layers_of(other.model)) > student_layers else other
+    most = student_layers or BASE_LAYERS
+    return cut(other, most) if len(layers_of(other.model)) > most else other

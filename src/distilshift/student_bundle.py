@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ from distilshift.static_student import is_static
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 
+log = logging.getLogger("distilshift")
+
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
 # Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
@@ -46,6 +50,7 @@ class Distilled:
         corpus: these texts.
         unadapted: what the teacher, as it came, says of them.
         judgement: which teacher the labels are of, and why.
+        shape: of the student, as `budget.Plan.summary` has it.
     """
 
     student: Classifier
@@ -53,6 +58,7 @@ class Distilled:
     corpus: Corpus
     unadapted: Reading
     judgement: Judgement
+    shape: dict[str, Any]
 
 
 def temperature_of(manifest: Manifest) -> float:
@@ -77,8 +83,11 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
         (new / "onnx").mkdir()
         export_onnx(student, new / ONNX_FILES["fp32"])
         student.save(new)
+        if made.shape["vocabulary"]:
+            _write_compact(new / "tokenizer.json")
         summary = _measure(new, made, teacher, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
+        summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
 
@@ -86,6 +95,28 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
 def device_bytes(bundle: Path, choice: OnnxName) -> int:
     """Bytes that a device needs: the chosen ONNX file, the tokenizer and the configuration."""
     return sum((bundle / name).stat().st_size for name in (ONNX_FILES[choice], "tokenizer.json", "config.json"))
+
+
+def missed_budgets(shape: dict[str, Any], summary: dict[str, Any]) -> list[str]:
+    """The budgets that the student as measured does not keep, in words; a warning says so, too.
+
+    Bytes are missed where int8 did not keep the labels in the form that they were estimated for.
+    """
+    latency = summary["int8"][f"{summary['default']}_latency_ms_p50"]
+    found = []
+    if shape["budget_bytes"] is not None and summary["size_bytes"] > shape["budget_bytes"]:
+        found.append(f"{summary['size_bytes'] / 1e6:.3f} MB on the device, budget {shape['budget_bytes'] / 1e6:g} MB")
+    if shape["budget_latency_ms"] is not None and latency > shape["budget_latency_ms"]:
+        found.append(f"{latency:.2f} ms a text, budget {shape['budget_latency_ms']:g} ms")
+    for each in found:
+        log.warning("The student is beyond its budget: %s. Try a lower budget, or a lower --min-agreement.", each)
+    return found
+
+
+def _write_compact(path: Path) -> None:
+    """Write a JSON file anew without white space: a device reads it as well, and holds less."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig) -> dict[str, Any]:

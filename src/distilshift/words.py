@@ -55,7 +55,7 @@ class WordMemory:
 
     def _asked(self, words: Sequence[str]) -> dict[str, list[int]]:
         known: dict[str, list[int]] = {}
-        others = {}
+        others: dict[str, None] = {}
         for word in words:
             ids = self._pieces(word)
             if ids is None:
@@ -80,7 +80,8 @@ class WordMemory:
         if not self._plain or len(word) > self._longest or len("".join(parts)) != len(word) or not word.isascii():
             return None
         ids = [self._tokenizer.token_to_id(part) for part in parts]
-        return None if None in ids else ids
+        known = [number for number in ids if number is not None]
+        return known if len(known) == len(ids) else None
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:

@@ -50,11 +50,17 @@ def test_none_frozen_leaves_the_embeddings_learning(tmp_path: Path):
         assert all(value.requires_grad for value in model.parameters())
 
 
-def test_the_last_layer_always_learns(tmp_path: Path):
-    model = model_of(tmp_path, layers=2)
+def test_two_layers_go_on_learning(tmp_path: Path):
+    model = model_of(tmp_path, layers=3)
     with frozen_layers(model, 7):
-        assert not any(value.requires_grad for value in layers_of(model)[0].parameters())
-        assert all(value.requires_grad for value in layers_of(model)[1].parameters())
+        learning = [all(value.requires_grad for value in layer.parameters()) for layer in layers_of(model)]
+        assert learning == [False, True, True]
+
+
+def test_a_model_of_two_layers_learns_whole(tmp_path: Path):
+    model = model_of(tmp_path, layers=2)
+    with frozen_layers(model, 1):
+        assert all(value.requires_grad for value in model.parameters())
 
 
 def test_what_was_frozen_before_stays_so(tmp_path: Path):

@@ -15,15 +15,15 @@ PACKAGE = Path(distilshift.__file__).parent
 # From left to right. A name covers the modules below it. A layer is a list of islands: modules of one island may
 # import each other, islands of one layer may not.
 LAYERS: list[list[set[str]]] = [
-    [{"errors"}, {"types"}],
+    [{"errors"}, {"types"}, {"scatter"}],
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
     [{"journal"}, {"scan"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"words"}],
     [{"tokens"}],
     [{"predict"}, {"select", "priors", "target_prior", "gate"}],
-    [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}],
-    [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}, {"static_graph"}],
+    [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
+    [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}, {"static_graph"}, {"pieces", "narrowing"}],
     [{"inference"}, {"parallel"}, {"calibration"}, {"student"}, {"static_student"}, {"vocabulary"}, {"masking"}],
     [{"loop"}, {"shards"}],
     [{"views"}],
@@ -39,9 +39,9 @@ LAYERS: list[list[set[str]]] = [
         {"quantise", "quantise_graph"},
         {"evaluation"},
     ],
-    [{"learning"}, {"student_bundle"}],
+    [{"learning"}, {"student_bundle"}, {"budget"}],
     [{"pipeline"}],
-    [{"demo"}, {"bench"}],
+    [{"demo"}, {"bench"}, {"front"}],
     [{"cli"}],
     [{"__main__"}],
 ]

@@ -108,7 +108,7 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
         "table": job.matrix.config.table,
         **asdict(cell),
         "teacher": teacher.base_model,
-        "student": f"{student}-{config.student_layers}" if options["student"] else None,
+        "student": f"{student}-{config.student_layers or config.size}" if options["student"] else None,
         "config": config.portable() if options["student"] else {},
         "teacher_config": job.matrix.teacher_config(cell.seed).portable(),
         **job.identity(),

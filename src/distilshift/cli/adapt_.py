@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from distilshift.card import estimate_sentence, verdict_sentence
+from distilshift.card import estimate_sentence, shape_sentence, verdict_sentence, vocabulary_sentence
 from distilshift.cli.launch import launched, rank
 from distilshift.cli.options import StageCall, stage_options
 from distilshift.config import AdaptConfig
@@ -34,6 +34,9 @@ def command(inputs: tuple[str, ...], call: StageCall[AdaptConfig]) -> None:
             f"Student in {result.bundle}: {facts['size_bytes'] / 1e6:.1f} MB on the device ({facts['default']}), "
             f"labels {facts['teacher_agreement']:.1%} of the texts as its teacher."
         )
+        click.echo(shape_sentence(facts["shape"]))
+        if split := vocabulary_sentence(facts["shape"]):
+            click.echo(split)
         click.echo(verdict_sentence(facts))
         click.echo(estimate_sentence(facts))
         click.echo(

@@ -14,7 +14,7 @@ from distilshift.cli.launch import let_the_first_speak, rank
 from distilshift.errors import DistilshiftError, MissingExtraError
 
 # In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
-VERBS = ("demo", "teach", "import", "adapt", "evaluate", "predict", "inspect", "bench")
+VERBS = ("demo", "teach", "import", "adapt", "pareto", "evaluate", "predict", "inspect", "bench")
 
 
 class LazyGroup(click.RichGroup):

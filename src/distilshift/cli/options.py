@@ -103,11 +103,11 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
 def param_type(hint: Any) -> click.ParamType:
     """The click type of an annotation: choices for a Literal, a range where bounds are annotated."""
     bounds: tuple[Any, ...] = ()
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(member for member in get_args(hint) if member is not type(None))
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)
         bounds = tuple(rest)
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(member for member in get_args(hint) if member is not type(None))
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
     if hint in (int, float):

@@ -41,7 +41,7 @@ def as_example(text: str | tuple[str, str] | Example) -> Example:
     """
     if isinstance(text, tuple) and len(text) == 2:
         return require_text(Example(*text))
-    return require_text(text if isinstance(text, Example) else Example(text))  # type: ignore[arg-type]
+    return require_text(text if isinstance(text, Example) else Example(text))
 
 
 def require_text(item: Example) -> Example:

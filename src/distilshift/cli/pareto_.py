@@ -1,0 +1,31 @@
+"""`distilshift pareto`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich_click as click
+
+from distilshift.cli.options import chosen, config_options
+from distilshift.config import AdaptConfig, ParetoConfig, read_toml, resolve
+
+
+@click.command(name="pareto")
+@click.argument("teacher")
+@click.argument("texts")
+@click.option("-o", "--output", required=True, help="Folder for the students, the table and the plot.")
+@click.option("--config", "config_file", help="TOML file of options of `adapt`, with which each student is made.")
+@config_options(ParetoConfig)
+def command(teacher: str, texts: str, output: str, config_file: str | None, **options: Any) -> None:
+    """Make students of several sizes of the TEACHER bundle from unlabelled TEXTS, and compare them.
+
+    Each is made as `distilshift adapt` does, which takes as long each time. Repeat the command to continue one that was
+    interrupted.
+    """
+    config = resolve(ParetoConfig, chosen(options))
+    shared = resolve(AdaptConfig, read_toml(config_file) if config_file else {})
+    from distilshift.front import PAGE, pareto, table
+
+    rows = pareto(teacher, texts, output, config, shared)
+    click.echo(table(rows))
+    click.echo(f"Written to {output}/{PAGE}.")

@@ -1,0 +1,228 @@
+"""`pareto`: students of several sizes of one teacher, what each costs and how much of the teacher is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distilshift.bundle import read_manifest, verify
+from distilshift.config import AdaptConfig, InputConfig, ParetoConfig, resolve
+from distilshift.data.corpus import open_corpus
+from distilshift.errors import ConfigError, OutputError
+from distilshift.evaluation import evaluate
+from distilshift.files import output_errors, write_json, write_text
+from distilshift.inference import cpu_threads
+from distilshift.journal import fingerprint
+from distilshift.pipeline import adapt
+from distilshift.predict import latency_ms, load_network
+from distilshift.scan.json_file import read_object
+from distilshift.scatter import Panel, Point, scatter_svg
+from distilshift.stage import identity
+from distilshift.types import Example
+
+# Name to options of `adapt`, over the user's own. A student of another kind is a line here.
+STUDENTS: dict[str, Mapping[str, Any]] = {
+    "base": {"size": "base"},
+    "small-3-layers": {"size": "small", "student_layers": 3},
+    "small": {"size": "small"},
+    "small-1-layer": {"size": "small", "student_layers": 1},
+    "tiny": {"size": "tiny"},
+}
+# Texts that all students read by turns, one at a time, on one thread.
+LATENCY_TEXTS = 100
+MARK, PAGE, PLOT = "pareto.json", "pareto.md", "pareto.svg"
+MAX_MARK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Student:
+    """A row of the table.
+
+    Attributes:
+        name: of `STUDENTS`.
+        layers, inner, pieces: its shape.
+        form: the ONNX file that is its default: fp32 or int8.
+        size_bytes: that a device needs.
+        latency_ms_p50: from text to logits, one text at a time on one thread, by turns with the others.
+        teacher_agreement: share of target texts labelled as by the teacher, 0 to 1.
+        accuracy: on the labelled file, 0 to 1; None without one.
+        best: no other student is at least as good in size, latency and agreement, and better in one.
+    """
+
+    name: str
+    layers: int
+    inner: int
+    pieces: int
+    form: str
+    size_bytes: int
+    latency_ms_p50: float
+    teacher_agreement: float
+    accuracy: float | None
+    best: bool = False
+
+
+def pareto(
+    teacher: str | Path,
+    texts: str | Path | Sequence[str] | Sequence[Example],
+    output: str | Path,
+    config: ParetoConfig | None = None,
+    adapt_config: AdaptConfig | None = None,
+    **options: Any,
+) -> list[Student]:
+    """Make students of several sizes and compare them; what an interrupted run has made is kept.
+
+    Args:
+        teacher: a teacher bundle.
+        texts: unlabelled target texts, as of `adapt`.
+        output: a folder that gets `pareto.json`, `pareto.md`, `pareto.svg` and `students/`.
+        config: what is compared; the defaults where None.
+        adapt_config: how each student is made; the defaults where None.
+        options: single fields of ParetoConfig.
+
+    Raises:
+        DistilshiftError: an input or an option is unusable, or the folder holds another comparison.
+    """
+    settings = resolve(ParetoConfig, config.to_dict() if config else {}, options)
+    shared = adapt_config or AdaptConfig()
+    names = _names(settings)
+    _require_free_size(shared)
+    corpus = open_corpus(texts, shared)
+    manifest = read_manifest(Path(teacher), "teacher")
+    key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
+    folder = Path(output)
+    _claim(folder, key)
+    bundles = {name: folder / "students" / name for name in names}
+    for name, bundle in bundles.items():
+        if not bundle.exists():  # it is there whole or not at all; an unfinished run lies beside it, and is continued
+            adapt(teacher, texts, bundle, replace(shared, **STUDENTS[name]))
+        verify(bundle, read_manifest(bundle, "student"))
+    sample = corpus.at(np.arange(min(len(corpus), LATENCY_TEXTS)))
+    rows = with_best(_rows(bundles, sample, settings, shared))
+    _write(folder, key, rows)
+    return rows
+
+
+def _names(config: ParetoConfig) -> list[str]:
+    names = [name.strip() for name in config.students.split(",") if name.strip()]
+    unknown = [name for name in names if name not in STUDENTS]
+    if unknown or not names:
+        raise ConfigError(
+            "students are unknown",
+            expected=f"some of {', '.join(STUDENTS)}",
+            got=", ".join(unknown) or "none",
+            fix="correct the names",
+        )
+    return list(dict.fromkeys(names))
+
+
+def _require_free_size(config: AdaptConfig) -> None:
+    if config.budget is not None or config.latency_ms is not None or config.student_layers is not None:
+        raise ConfigError(
+            "pareto sets the students' sizes itself",
+            expected="no budget, latency_ms or student_layers",
+            fix="leave them out; --students names what is compared",
+        )
+
+
+def _claim(folder: Path, key: dict[str, Any]) -> None:
+    """Begin a comparison in a folder, or continue that which it holds."""
+    mark = folder / MARK
+    if mark.exists():
+        found = read_object(mark, MAX_MARK_BYTES).get("identity")
+        if found == key:
+            return
+        changed = sorted(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
+        raise OutputError(
+            f"{folder} holds a comparison with other inputs or options",
+            got=f"a change in {', '.join(changed)}",
+            fix="choose another output, or repeat the first command to continue it",
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} exists", expected="a new name, or an empty folder", fix="choose another output")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(mark, {"identity": key, "students": []})
+
+
+def _rows(
+    bundles: dict[str, Path], texts: Sequence[Example], config: ParetoConfig, shared: InputConfig
+) -> list[Student]:
+    manifests = {name: read_manifest(bundle, "student") for name, bundle in bundles.items()}
+    networks = [load_network(bundles[name], manifest) for name, manifest in manifests.items()]
+    with cpu_threads(1):
+        samples = latency_ms(networks, texts, LATENCY_TEXTS)
+    rows = []
+    for (name, manifest), taken in zip(manifests.items(), samples, strict=True):
+        facts = manifest.runtime or {}
+        rows.append(
+            Student(
+                name=name,
+                layers=facts["shape"]["layers"],
+                inner=facts["shape"]["inner"],
+                pieces=facts["shape"]["pieces"],
+                form=facts["default"],
+                size_bytes=facts["size_bytes"],
+                latency_ms_p50=float(np.median(taken)),
+                teacher_agreement=facts["teacher_agreement"],
+                accuracy=_accuracy(bundles[name], config, shared),
+            )
+        )
+    return rows
+
+
+def _accuracy(bundle: Path, config: ParetoConfig, shared: InputConfig) -> float | None:
+    if config.labelled is None:
+        return None
+    reading: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
+    reading |= {"label_column": config.label_column, "label_names": config.label_names}
+    return evaluate(bundle, config.labelled, **reading).accuracy
+
+
+def with_best(rows: Sequence[Student]) -> list[Student]:
+    """The rows, those marked that no other row beats: the Pareto front."""
+    return [replace(row, best=not any(_beats(other, row) for other in rows)) for row in rows]
+
+
+def _beats(other: Student, row: Student) -> bool:
+    costs = [(each.size_bytes, each.latency_ms_p50, -each.teacher_agreement) for each in (other, row)]
+    return costs[0] != costs[1] and all(a <= b for a, b in zip(*costs, strict=True))
+
+
+def table(rows: Sequence[Student]) -> str:
+    """Markdown, a student a line; those on the front are bold."""
+    heads = ["student", "layers", "inner width", "pieces", "on the device", "p50, one text, one thread"]
+    heads += ["labels as its teacher", *(["accuracy"] if any(row.accuracy is not None for row in rows) else [])]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [f"**{row.name}**" if row.best else row.name, str(row.layers), f"{row.inner:,}", f"{row.pieces:,}"]
+        cells += [f"{row.size_bytes / 1e6:.2f} MB, {row.form}", f"{row.latency_ms_p50:.2f} ms"]
+        cells += [f"{row.teacher_agreement:.1%}", *([] if row.accuracy is None else [f"{row.accuracy:.1%}"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Student]) -> str:
+    """Agreement, or accuracy where it is known, against size and latency, as SVG."""
+    labelled = all(row.accuracy is not None for row in rows)
+    y_title = "accuracy, %" if labelled else "labels as its teacher, %"
+    heights = [100 * float(row.accuracy if labelled else row.teacher_agreement) for row in rows]  # type: ignore[arg-type]  # checked above
+    sizes = [Point(row.name, row.size_bytes / 1e6, y) for row, y in zip(rows, heights, strict=True)]
+    speeds = [Point(row.name, row.latency_ms_p50, y) for row, y in zip(rows, heights, strict=True)]
+    panels = [Panel("on the device, MB", y_title, sizes), Panel("p50, one text, one thread, ms", y_title, speeds)]
+    return scatter_svg(panels, "Students of one teacher: what they cost and how well they do")
+
+
+def _write(folder: Path, key: dict[str, Any], rows: Sequence[Student]) -> None:
+    page = (
+        "# Students of one teacher\n\n"
+        f"{table(rows)}\n\n"
+        "Bold: no other is at least as small, as fast and as near to the teacher. Latencies were taken by turns on the "
+        f"same texts.\n\n![sizes, latencies and agreement]({PLOT})\n"
+    )
+    write_text(folder / PAGE, page)
+    write_text(folder / PLOT, plot(rows))
+    write_json(folder / MARK, {"identity": key, "students": [asdict(row) for row in rows]})

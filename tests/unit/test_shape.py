@@ -1,0 +1,150 @@
+"""The shapes a student can have, what they are estimated to take, and the search for the first that fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from distilshift.config import AdaptConfig, resolve
+from distilshift.errors import ConfigError
+from distilshift.shape import (
+    LEVELS,
+    SIZES,
+    Frame,
+    StudentShape,
+    candidate_shapes,
+    device_bytes_of,
+    parse_bytes,
+    require_feasible,
+    search,
+    shape_at,
+)
+
+WHOLE = StudentShape(layers=3, inner=1536, pieces=30_522, positions=512)
+# MiniLM-L6 and a few thousand reviews.
+FRAME = Frame(WHOLE, width=384, embedding_width=384, piece_bytes=23.3, min_positions=128, used_pieces=9_400)
+
+
+def no_latency(shape: StudentShape) -> float:
+    raise AssertionError("nothing asked for it")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8MB", 8_000_000), ("500 kB", 500_000), ("7.5MiB", 7_864_320), ("1234", 1234), (" 2gb ", 2_000_000_000)],
+)
+def test_sizes_are_read(text: str, size: int):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "8 parsecs", "0MB", "1e3", "8 MB MB"])
+def test_what_is_no_size_is_told(text: str):
+    with pytest.raises(
+        ConfigError, match=r"budget is no size: expected a number and a unit, got .*\. Fix: write it as"
+    ):
+        parse_bytes(text)
+
+
+def test_the_estimate_is_the_sum_of_its_parts():
+    """One layer of width 2 and inner width 3, five pieces of 10 bytes each in the tokenizer, four positions."""
+    frame = Frame(StudentShape(1, 3, 5, 4), 2, 2, 10.0, 4, None)
+    layer = (4 * 2 * 2 + 2 * 2 * 3) + 8 * (5 * 2 + 3) + 16 * 2
+    pooler, tables, tokenizer = 2 * 2 + 8 * 2, 5 * (2 + 4) + 4 * (2 + 4), 50
+    assert device_bytes_of(frame.whole, frame) == layer + pooler + tables + tokenizer + 30_000
+
+
+def test_every_level_is_smaller_than_whole_and_no_dearer_than_those_before_with_its_layers():
+    sizes = [device_bytes_of(shape_at(level, FRAME), FRAME) for level in LEVELS]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_named_sizes_keep_what_they_promise_for_the_packaged_encoder():
+    costs = {name: device_bytes_of(shape_at(level, FRAME), FRAME) for name, level in SIZES.items()}
+    assert costs["small"] <= 8_000_000
+    assert costs["tiny"] <= 3_000_000
+
+
+def test_base_is_the_student_untouched():
+    assert candidate_shapes(FRAME, AdaptConfig(size="base")) == [WHOLE]
+    four = replace(FRAME, whole=replace(WHOLE, layers=4))  # four layers were asked for
+    assert candidate_shapes(four, AdaptConfig(size="base", student_layers=4)) == [four.whole]
+
+
+def test_a_shallow_encoder_and_few_pieces_in_use_bound_the_shape():
+    frame = replace(FRAME, whole=replace(WHOLE, layers=1), used_pieces=2_100)
+    (shape,) = candidate_shapes(frame, AdaptConfig(size="small"))
+    assert (shape.layers, shape.pieces, shape.positions) == (1, 2_100, 128)
+
+
+def test_a_vocabulary_that_cannot_be_trimmed_stays_while_the_rest_shrinks():
+    (shape,) = candidate_shapes(replace(FRAME, used_pieces=None), AdaptConfig(size="tiny"))
+    assert (shape.pieces, shape.layers, shape.positions) == (30_522, 1, 128)
+
+
+def test_layers_that_were_asked_for_are_those_of_every_candidate():
+    frame = replace(FRAME, whole=replace(WHOLE, layers=2))
+    found = candidate_shapes(frame, resolve(AdaptConfig, {"budget": "1MB", "student_layers": 2}))
+    assert {shape.layers for shape in found} == {2}
+    assert len(found) == len(set(found)) > 3
+
+
+def test_the_first_that_fits_wins_and_the_reasons_are_kept():
+    config = resolve(AdaptConfig, {"budget": "8MB"})
+    found = search(FRAME, config, no_latency, candidate_shapes(FRAME, config))
+    assert [each.fits for each in found] == [False] * (len(found) - 1) + [True]
+    assert all(each.reason.endswith(" MB > 8 MB") for each in found[:-1])
+    assert require_feasible(found) is found[-1]
+    assert found[-1].estimated_bytes <= 8_000_000 < found[-2].estimated_bytes
+
+
+def test_both_budgets_hold_and_only_what_is_small_enough_is_timed():
+    timed: list[StudentShape] = []
+
+    def latency(shape: StudentShape) -> float:
+        timed.append(shape)
+        return 1.5 * shape.layers
+
+    config = resolve(AdaptConfig, {"budget": "8MB", "latency_ms": 2.0})
+    found = search(FRAME, config, latency, candidate_shapes(FRAME, config))
+    assert found[-1].shape.layers == 1
+    assert found[-1].latency_ms == 1.5
+    assert timed == [each.shape for each in found if each.latency_ms is not None]
+    assert "3.00 ms > 2 ms" in {each.reason for each in found}
+
+
+def test_an_impossible_budget_names_the_smallest_student():
+    config = resolve(AdaptConfig, {"budget": "100kB"})
+    found = search(FRAME, config, no_latency, candidate_shapes(FRAME, config))
+    smallest = min(each.estimated_bytes for each in found) / 1e6
+    pattern = (
+        rf"no student is within the budget: expected at least {smallest:.2f} MB, got .* > 0.10 MB. Fix: allow that"
+    )
+    with pytest.raises(ConfigError, match=pattern):
+        require_feasible(found)
+    # What the message names is possible.
+    config = resolve(AdaptConfig, {"budget": f"{smallest + 0.01:.2f}MB"})
+    assert require_feasible(search(FRAME, config, no_latency, candidate_shapes(FRAME, config)))
+
+
+def test_an_impossible_latency_names_the_fastest():
+    config = resolve(AdaptConfig, {"latency_ms": 0.5})
+    found = search(FRAME, config, lambda shape: float(shape.layers), candidate_shapes(FRAME, config))
+    with pytest.raises(ConfigError, match=r"and the fastest 1\.00 ms, got 1\.00 ms > 0\.5 ms"):
+        require_feasible(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ({}, "small"),
+        ({"budget": "8MB"}, "base"),
+        ({"latency_ms": 3.0}, "base"),
+        ({"distillation": "tinybert"}, "base"),
+        ({"distillation": "soft-targets"}, "small"),
+        ({"budget": "8MB", "size": "tiny"}, "tiny"),
+        ({"budget": None, "latency_ms": None}, "small"),
+    ],
+)
+def test_the_size_that_nobody_named(given: dict, size: str):
+    assert resolve(AdaptConfig, given).size == size
