@@ -102,4 +102,5 @@ def load_domain(folder: Path, domain: str) -> Domain:
 def _take(row: Any, found: dict[str, list[Example]], where: str) -> None:
     if not isinstance(row, dict) or row.get("split") not in SPLITS or not row.get("text") or "label" not in row:
         raise DataError(f"{where} is not usable", expected="text, label and split (train or test)", fix="correct it")
-    found[row["split"]].append(Example(row["text"], label=str(row["label"])))
+    label = None if row["label"] is None else str(row["label"])
+    found[row["split"]].append(Example(row["text"], label=label))
