@@ -177,9 +177,9 @@ def _rows(
 def _accuracy(bundle: Path, config: ParetoConfig, shared: InputConfig) -> float | None:
     if config.labelled is None:
         return None
-    reading = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
-    names = {"label_column": config.label_column, "label_names": config.label_names}
-    return evaluate(bundle, config.labelled, **reading, **names).accuracy
+    options: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
+    options |= {"label_column": config.label_column, "label_names": config.label_names}
+    return evaluate(bundle, config.labelled, None, **options).accuracy
 
 
 def with_best(rows: Sequence[Student]) -> list[Student]:
