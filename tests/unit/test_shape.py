@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,16 @@ def test_named_sizes_keep_what_they_promise_for_the_packaged_encoder():
     assert costs["tiny"] <= 3_000_000
 
 
+def test_the_page_has_the_named_sizes():
+    page = (Path(__file__).parents[2] / "docs" / "edge.md").read_text(encoding="utf-8")
+    shares = {1.0: "whole", 0.5: "half", 0.25: "a quarter"}
+    for name, level in SIZES.items():
+        row = re.search(rf"^\| `{name}`(?: \(default\))? \| (\d) \| ([a-z ]+) \| (.*?) \|", page, flags=re.M)
+        assert row, name
+        pieces = "whole" if level.pieces is None else f"at most {level.pieces:,} pieces"
+        assert row.groups() == (str(level.layers), shares[level.inner], pieces)
+
+
 def test_base_is_the_student_untouched():
     assert candidate_shapes(FRAME, AdaptConfig(size="base")) == [WHOLE]
     four = replace(FRAME, whole=replace(WHOLE, layers=4))  # four layers were asked for
@@ -116,14 +128,12 @@ def test_both_budgets_hold_and_only_what_is_small_enough_is_timed():
 def test_an_impossible_budget_names_the_smallest_student():
     config = resolve(AdaptConfig, {"budget": "100kB"})
     found = search(FRAME, config, no_latency, candidate_shapes(FRAME, config))
-    smallest = min(each.estimated_bytes for each in found) / 1e6
-    pattern = (
-        rf"no student is within the budget: expected at least {smallest:.2f} MB, got .* > 0.10 MB. Fix: allow that"
-    )
+    smallest = megabytes(min(each.estimated_bytes for each in found))
+    pattern = rf"no student is within the budget: expected at least {smallest}, got .* > 0\.1 MB\. Fix: allow that"
     with pytest.raises(ConfigError, match=pattern):
         require_feasible(found)
     # What the message names is possible.
-    config = resolve(AdaptConfig, {"budget": f"{smallest + 0.01:.2f}MB"})
+    config = resolve(AdaptConfig, {"budget": smallest})
     assert require_feasible(search(FRAME, config, no_latency, candidate_shapes(FRAME, config)))
 
 
