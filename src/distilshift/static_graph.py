@@ -114,7 +114,7 @@ def _scaled_weights() -> list[NodeProto]:
 
 def _mean_of_8_bits(table: NDArray[np.float32]) -> tuple[Constants, list[NodeProto]]:
     numbers, scales = _numbers(table, 127)
-    constants = {"table_int8": numbers.astype(np.int8), "table_scale": scales, "last_axis": np.array([-1])}
+    constants: Constants = {"table_int8": numbers.astype(np.int8), "table_scale": scales, "last_axis": np.array([-1])}
     nodes = [
         *_scaled_weights(),
         _node("Gather", ["table_int8", "input_ids"], "whole_rows"),
@@ -131,12 +131,8 @@ def _mean_of_4_bits(table: NDArray[np.float32]) -> tuple[Constants, list[NodePro
     """
     numbers, scales = _numbers(table, 7)
     first, second = np.split((numbers + 8).astype(np.uint8), 2, axis=1)
-    number = {name: np.array(value, np.float32) for name, value in _HALVES.items()}
-    constants: Constants = {
-        "table_int4": first | second << 4,
-        "table_scale": scales,
-        "last_axis": np.array([-1]),
-    } | number
+    constants: Constants = {"table_int4": first | second << 4, "table_scale": scales, "last_axis": np.array([-1])}
+    constants |= {name: np.array(value, np.float32) for name, value in _HALVES.items()}
     nodes = [
         *_scaled_weights(),
         _node("Gather", ["table_int4", "input_ids"], "byte_rows"),
