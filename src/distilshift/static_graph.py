@@ -131,12 +131,8 @@ def _mean_of_4_bits(table: NDArray[np.float32]) -> tuple[Constants, list[NodePro
     """
     numbers, scales = _numbers(table, 7)
     first, second = np.split((numbers + 8).astype(np.uint8), 2, axis=1)
-    number = {name: np.array(value, np.float32) for name, value in _HALVES.items()}
-    constants: Constants = {
-        "table_int4": first | second << 4,
-        "table_scale": scales,
-        "last_axis": np.array([-1]),
-    } | number
+    constants: Constants = {"table_int4": first | second << 4, "table_scale": scales, "last_axis": np.array([-1])}
+    constants |= {name: np.array(value, np.float32) for name, value in _HALVES.items()}
     nodes = [
         *_scaled_weights(),
         _node("Gather", ["table_int4", "input_ids"], "byte_rows"),

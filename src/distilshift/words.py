@@ -54,15 +54,9 @@ class WordMemory:
         return found[: self._room] + self._after
 
     def _asked(self, words: Sequence[str]) -> dict[str, list[int]]:
-        known: dict[str, list[int]] = {}
-        others: dict[str, None] = {}
-        for word in words:
-            ids = self._pieces(word)
-            if ids is None:
-                others[word] = None
-            else:
-                known[word] = ids
-        return known | self._encoded(list(others)) if others else known
+        known = {word: ids for word in words if (ids := self._pieces(word)) is not None}
+        others = list(dict.fromkeys(word for word in words if word not in known))
+        return known | self._encoded(others) if others else known
 
     def _encoded(self, words: Sequence[str]) -> dict[str, list[int]]:
         # At once, but not as a batch, which wakes threads: that takes longer than a few words do.
@@ -79,9 +73,8 @@ class WordMemory:
         parts = _PARTS.findall(word.lower() if self._lowercase else word)
         if not self._plain or len(word) > self._longest or len("".join(parts)) != len(word) or not word.isascii():
             return None
-        ids = [self._tokenizer.token_to_id(part) for part in parts]
-        known = [number for number in ids if number is not None]
-        return known if len(known) == len(ids) else None
+        ids = [piece for part in parts if (piece := self._tokenizer.token_to_id(part)) is not None]
+        return ids if len(ids) == len(parts) else None
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
