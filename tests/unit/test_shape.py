@@ -17,6 +17,7 @@ from distilshift.shape import (
     StudentShape,
     candidate_shapes,
     device_bytes_of,
+    megabytes,
     parse_bytes,
     require_feasible,
     search,
