@@ -164,6 +164,6 @@ def test_dine_leaves_the_teacher_as_it_is_and_refines_the_student(
     result = adapt(teacher_bundle, target_file, tmp_path / "s", method="dine", **sizes, **rates)
     assert teachers == [True]
     assert {name: len(values) for name, values in losses.items()} == {"DineObjective": 32, "ShotObjective": 4}
-    assert np.mean(losses["DineObjective"][-4:]) < np.mean(losses["DineObjective"][:4]) - 0.1
+    assert np.mean(losses["DineObjective"][-4:]) < np.mean(losses["DineObjective"][:4]) - 0.03
     assert result.summary["teacher_agreement"] > 0.9
     assert read_manifest(tmp_path / "s", "student").config["method"] == "dine"

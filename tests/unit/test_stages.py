@@ -94,7 +94,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
     assert {"classifier.weight", "classifier.bias"}.isdisjoint(moved)
     assert any("layer.0" in name for name in moved)
     assert any("layer.1" in name for name in moved)
-    assert information_maximisation(logits_of(teacher, examples), uniform) < before - 0.1
+    assert information_maximisation(logits_of(teacher, examples), uniform) < before - 0.04
     assert all(parameter.requires_grad for parameter in teacher.model.parameters())
     assert torch.bincount(logits_of(teacher, examples).argmax(dim=1)).tolist() == [60, 60]
 
