@@ -131,6 +131,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
         A budget alone is looked for among all sizes, and inner states are compared token by token.
         """
         changed: dict[str, Any] = {"method": "dine"} if given.get("teacher_probabilities") else {}
+        if given.get("size") == "tiny":  # one layer learns slowly, and in a tenth of the time: benchmarks/LOG.md
+            changed |= {"distil_epochs": 20, "distil_learning_rate": 3e-4}
         inner_states = given.get("distillation", "soft-targets") != "soft-targets"
         if inner_states or given.get("budget") is not None or given.get("latency_ms") is not None:
             changed["size"] = "base"
@@ -184,7 +186,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     size: Size = option(
         "small",
         "How large the student is: base has the whole vocabulary, small and tiny what the target texts use most of it; "
-        "with a budget, the largest that is considered. docs/edge.md has what each costs.",
+        "with a budget, the largest that is considered. tiny changes distil_epochs to 20 and distil_learning_rate to "
+        "3e-4. docs/edge.md has what each costs.",
     )
     budget: str | None = option(
         None, "Bytes that the device has for network, tokenizer and configuration, as 8MB; size is base then."

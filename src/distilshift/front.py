@@ -70,7 +70,7 @@ def pareto(
     texts: str | Path | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: ParetoConfig | None = None,
-    adapt_config: AdaptConfig | None = None,
+    adapt_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[Student]:
     """Make students of several sizes and compare them; what an interrupted run has made is kept.
@@ -80,14 +80,15 @@ def pareto(
         texts: unlabelled target texts, as of `adapt`.
         output: a folder that gets `pareto.json`, `pareto.md`, `pareto.svg` and `students/`.
         config: what is compared; the defaults where None.
-        adapt_config: how each student is made; the defaults where None.
+        adapt_options: fields of AdaptConfig, with which each student is made; a student's own win.
         options: single fields of ParetoConfig.
 
     Raises:
         DistilshiftError: an input or an option is unusable, or the folder holds another comparison.
     """
     settings = resolve(ParetoConfig, config.to_dict() if config else {}, options)
-    shared = adapt_config or AdaptConfig()
+    given = adapt_options or {}
+    shared = resolve(AdaptConfig, given)
     names = _names(settings)
     _require_free_size(shared)
     corpus = open_corpus(texts, shared)
@@ -98,7 +99,7 @@ def pareto(
     bundles = {name: folder / "students" / name for name in names}
     for name, bundle in bundles.items():
         if not bundle.exists():  # it is there whole or not at all; an unfinished run lies beside it, and is continued
-            adapt(teacher, texts, bundle, replace(shared, **STUDENTS[name]))
+            adapt(teacher, texts, bundle, resolve(AdaptConfig, given, STUDENTS[name]))
         verify(bundle, read_manifest(bundle, "student"))
     sample = corpus.at(np.arange(min(len(corpus), LATENCY_TEXTS)))
     rows = with_best(_rows(bundles, sample, settings, shared))

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from distilshift import front, pareto
-from distilshift.config import AdaptConfig, ParetoConfig
+from distilshift.config import AdaptConfig, ParetoConfig, resolve
 from distilshift.errors import ConfigError, OutputError
 from distilshift.front import STUDENTS, Student, plot, table, with_best
 from distilshift.scatter import Panel, Point, scatter_svg
 
 ROW = Student("a", 2, 64, 100, "int8", 1_000_000, 1.0, 0.9, None)
-FAST = AdaptConfig(method="none", spans=0, distil_epochs=1, precision="fp32", max_length=32)
+FAST: dict[str, Any] = {"method": "none", "spans": 0, "distil_epochs": 1, "precision": "fp32", "max_length": 32}
 
 
 def test_only_what_no_other_beats_is_best():
@@ -70,11 +70,11 @@ def test_unknown_students_are_told(names: str, tmp_path: Path):
 
 def test_a_size_of_the_users_own_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="pareto sets the students' sizes itself"):
-        pareto(tmp_path, ["a text"], tmp_path / "out", ParetoConfig(), AdaptConfig(budget="8MB"))
+        pareto(tmp_path, ["a text"], tmp_path / "out", ParetoConfig(), {"budget": "8MB"})
 
 
 def test_every_student_is_a_set_of_options():
-    assert all(replace(AdaptConfig(), **options) for options in STUDENTS.values())
+    assert all(resolve(AdaptConfig, options) for options in STUDENTS.values())
 
 
 def test_students_are_made_once_and_compared(
@@ -113,6 +113,6 @@ def test_students_are_made_once_and_compared(
     assert ET.parse(output / "pareto.svg").getroot().tag.endswith("svg")
     assert "pareto.svg" in (output / "pareto.md").read_text()
     with pytest.raises(OutputError, match="holds a comparison with other inputs or options: got a change in seed"):
-        pareto(teacher_bundle, target_file, output, ParetoConfig(students=names), replace(FAST, seed=1))
+        pareto(teacher_bundle, target_file, output, ParetoConfig(students=names), FAST | {"seed": 1})
     with pytest.raises(OutputError, match="exists: expected a new name"):
         pareto(teacher_bundle, target_file, tmp_path, ParetoConfig(students=names), FAST)

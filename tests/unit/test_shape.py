@@ -159,3 +159,10 @@ def test_an_impossible_latency_names_the_fastest():
 )
 def test_the_size_that_nobody_named(given: dict, size: str):
     assert resolve(AdaptConfig, given).size == size
+
+
+def test_one_layer_learns_longer_unless_it_was_told():
+    tiny = resolve(AdaptConfig, {"size": "tiny"})
+    assert (tiny.distil_epochs, tiny.distil_learning_rate) == (20, 3e-4)
+    assert resolve(AdaptConfig, {"size": "tiny", "distil_epochs": 2}).distil_epochs == 2
+    assert resolve(AdaptConfig, {}).distil_epochs == AdaptConfig().distil_epochs

@@ -7,7 +7,7 @@ from typing import Any
 import rich_click as click
 
 from distilshift.cli.options import chosen, config_options
-from distilshift.config import AdaptConfig, ParetoConfig, read_toml, resolve
+from distilshift.config import ParetoConfig, read_toml, resolve
 
 
 @click.command(name="pareto")
@@ -23,9 +23,9 @@ def command(teacher: str, texts: str, output: str, config_file: str | None, **op
     interrupted.
     """
     config = resolve(ParetoConfig, chosen(options))
-    shared = resolve(AdaptConfig, read_toml(config_file) if config_file else {})
+    adapt_options = read_toml(config_file) if config_file else {}
     from distilshift.front import PAGE, pareto, table
 
-    rows = pareto(teacher, texts, output, config, shared)
+    rows = pareto(teacher, texts, output, config, adapt_options)
     click.echo(table(rows))
     click.echo(f"Written to {output}/{PAGE}.")
