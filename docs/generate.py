@@ -22,7 +22,7 @@ STAGES = {
 }
 HEAD = """# Options
 
-Made by `make docs` from `src/distilshift/config.py`. A command takes each option as `--option-name`, a TOML file
+Made by `make docs` from `src/distilshift/config/`. A command takes each option as `--option-name`, a TOML file
 (`--config`) as `option_name = value`, a Python function as a keyword.
 """
 

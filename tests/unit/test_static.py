@@ -13,7 +13,8 @@ import transformers
 
 from distilshift import Predictor, adapt, evaluate
 from distilshift.bundle import read_manifest
-from distilshift.config import STATIC_LEARNING, AdaptConfig, resolve
+from distilshift.config import AdaptConfig, resolve
+from distilshift.config.adapt import STATIC_LEARNING
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx

@@ -1,0 +1,47 @@
+"""One dataclass a stage: the only home of defaults, read by the API, the CLI and the docs alike."""
+
+from distilshift.config.adapt import PLAIN_DISTILLATION, AdaptConfig, Distillation, Method, Size
+from distilshift.config.base import (
+    InputConfig,
+    LabelledInputConfig,
+    Precision,
+    StageConfig,
+    TrainingConfig,
+    option,
+    read_toml,
+    resolve,
+)
+from distilshift.config.stages import (
+    DemoConfig,
+    EvaluateConfig,
+    ImportConfig,
+    OnnxChoice,
+    ParetoConfig,
+    PredictConfig,
+    RuntimeConfig,
+    TeachConfig,
+)
+
+__all__ = [
+    "PLAIN_DISTILLATION",
+    "AdaptConfig",
+    "DemoConfig",
+    "Distillation",
+    "EvaluateConfig",
+    "ImportConfig",
+    "InputConfig",
+    "LabelledInputConfig",
+    "Method",
+    "OnnxChoice",
+    "ParetoConfig",
+    "Precision",
+    "PredictConfig",
+    "RuntimeConfig",
+    "Size",
+    "StageConfig",
+    "TeachConfig",
+    "TrainingConfig",
+    "option",
+    "read_toml",
+    "resolve",
+]

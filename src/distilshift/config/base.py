@@ -1,0 +1,139 @@
+"""What all options share: a field with its help, what several stages read, and how values are checked."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge
+
+from distilshift.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+C = TypeVar("C", bound="StageConfig")
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field whose help text feeds `--help` and the reference docs."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """Base of every stage's options."""
+
+    # Read by pydantic: an unknown key is an error, not a shrug.
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that the options which were given change."""
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved options as plain values, for provenance."""
+        return asdict(self)
+
+    def portable(self) -> dict[str, Any]:
+        """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""
+        values = self.to_dict().items()
+        return {k: Path(v).name if isinstance(v, str) and os.sep in v and Path(v).exists() else v for k, v in values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(StageConfig):
+    """How a file of texts is read."""
+
+    text_column: str = option("text", "Column that holds the text.")
+    pair_column: str | None = option(None, "Column with the second text of a two-text task.")
+    encoding: str = option("utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.")
+    max_chars: Annotated[int, Ge(0)] = option(
+        50_000, "A longer text is an error: an unclosed quote, as a rule. 0 means no limit."
+    )
+    skip_bad: bool = option(False, "Leave out rows that cannot be used, counting them, instead of stopping.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledInputConfig(InputConfig):
+    """How a labelled file is read."""
+
+    label_column: str = option("label", "Column that holds the label.")
+    label_names: str | None = option(
+        None, "Names for numeric labels, as '0=negative,1=positive'; 'as-is' keeps the numbers as names."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(StageConfig):
+    """What every training stage shares."""
+
+    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice.")
+    precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
+
+
+def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
+    """A validated config: defaults, overlaid by each layer in turn.
+
+    Args:
+        kind: the config dataclass.
+        layers: option names to values; later ones win.
+
+    Raises:
+        ConfigError: listing every unknown key, wrong type and out-of-range value at once.
+    """
+    from pydantic import ValidationError
+
+    merged = {key: value for layer in layers for key, value in layer.items()}
+    merged = kind.implied(merged) | merged
+    try:
+        config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
+    except ValidationError as error:
+        known = ", ".join(sorted(entry.name for entry in fields(kind)))
+        problems = [_explain(entry) for entry in error.errors()]
+        unknown = any(entry["type"] == "unexpected_keyword_argument" for entry in error.errors())
+        raise ConfigError(
+            f"{len(problems)} invalid option(s): " + "; ".join(problems),
+            fix=f"known options are {known}" if unknown else "correct them; `--help` lists the ranges",
+        ) from None
+    return config
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    """What validates a config dataclass, made once each: a benchmark resolves thousands of configs."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _explain(entry: Any) -> str:
+    name = ".".join(str(part) for part in entry["loc"]) or "options"
+    if entry["type"] == "unexpected_keyword_argument":
+        return f"{name} is unknown"
+    message = entry["msg"][0].lower() + entry["msg"][1:]
+    return f"{name} {message}, got {entry['input']!r}"
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The options in a TOML file, unvalidated; `resolve` checks them.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}", got=error.strerror, fix="name a readable TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML", got=str(error), fix="correct that line") from None

@@ -1,0 +1,90 @@
+"""Options of the stages around the main job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from distilshift.config.base import InputConfig, LabelledInputConfig, Precision, StageConfig, TrainingConfig, option
+
+OnnxChoice = Literal["auto", "fp32", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachConfig(LabelledInputConfig, TrainingConfig):
+    """Options of `teach`: labelled source texts to a teacher bundle."""
+
+    base_model: str = option(
+        "minilm-l6", "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id."
+    )
+    validation: str | None = option(None, "File of validation rows; by default a stratified share is held out.")
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.1, "Share held out where no file is given.")
+    epochs: Annotated[int, Ge(1)] = option(4, "Passes over the training texts.")
+    learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of AdamW.")
+    batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = option(
+        0.1, "Share of the target spread over all classes; adaptation needs a teacher that is not overconfident."
+    )
+    warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
+    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(StageConfig):
+    """Options of `import`: a fine-tuned classifier to a teacher bundle."""
+
+    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
+
+
+# What a table learns by: benchmarks/LOG.md.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoConfig(StageConfig):
+    """Options of `pareto` beside those of `adapt`, which each student is made with: what is compared."""
+
+    students: str = option(
+        "base,small-3-layers,small,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
+    )
+    labelled: str | None = option(
+        None, "A labelled file of the target: adds a column of accuracy, and chooses nothing."
+    )
+    label_column: str = option("label", "Column of that file that holds the label.")
+    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig(StageConfig):
+    """How a bundle is run."""
+
+    model: OnnxChoice = option("auto", "Which ONNX file: auto takes the one the bundle recommends.")
+    batch_size: Annotated[int, Ge(1)] = option(32, "Texts a run of the network.")
+    threads: Annotated[int, Ge(0)] = option(1, "CPU threads; 0 takes all cores.")
+    max_windows: Annotated[int, Ge(0)] = option(
+        0, "A student reads a text that is too long for it in so many windows at the most; 0: as its bundle says."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(InputConfig, RuntimeConfig):
+    """Options of `predict`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
+    """Options of `evaluate`."""
+
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 takes all cores.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(StageConfig):
+    """Options of `demo`; everything else is the stages' own default."""
+
+    target: Literal["products", "tweets", "editorials"] = option("products", "Which of VADER's domains is the target.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice, the split included.")
+    precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
+    threads: Annotated[int, Ge(0)] = option(0, "CPU threads of training; 0 leaves it to PyTorch.")
