@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier, plain_attention
+from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
 from distilshift.first_token import first_token_only
 from distilshift.run import ALONE, Crew
 from distilshift.types import Example
@@ -55,11 +55,12 @@ def forward_all(
     if features:
         found["features"] = np.zeros((last - first, head.in_features), np.float32)
     was_training, weights = model.training, _reduced_weights(model, device, autocast)
+    precision = nullcontext if weights else autocast
     model.eval()
     try:
         for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
             if step % crew.size == crew.rank:
-                with torch.inference_mode(), _passing(model, device, weights, autocast), head_inputs(model) as seen:
+                with torch.inference_mode(), precision(), first_token_only(model), head_inputs(model) as seen:
                     logits = functional_call(model, weights, kwargs=classifier.inputs(store, indices, device)).logits
                 found["logits"][indices - first] = logits.float().cpu().numpy()
                 if features:
@@ -81,20 +82,6 @@ def _reduced_weights(model: Any, device: torch.device, autocast: Callable[[], An
             return {}
         dtype = torch.get_autocast_dtype(device.type)
     return {name: value.detach().to(dtype) for name, value in model.named_parameters()}
-
-
-@contextmanager
-def _passing(
-    model: Any, device: torch.device, weights: dict[str, Tensor], autocast: Callable[[], Any]
-) -> Iterator[None]:
-    """What a forward pass needs around it."""
-    reduced_on_cpu = bool(weights) and device.type == "cpu"
-    with (
-        nullcontext() if weights else autocast(),
-        plain_attention(model) if reduced_on_cpu else nullcontext(),
-        first_token_only(model),
-    ):
-        yield
 
 
 def bundle_logits(
