@@ -26,9 +26,10 @@ from distilshift.precision import resolve_precision
 from distilshift.stage import seeded, versions
 from distilshift.student import build_student
 from distilshift.types import Example
-from rates import TRAINING_FACTOR, matmul_flops_per_second, transformer_flops
+from rates import matmul_flops_per_second
+from sides import SIDES
 from sides.library import prepare_distillation, tokenise
-from sides.measure import DTYPES
+from sides.measure import DTYPES, flops_of
 from sides.task import Task
 
 # The first kind whose word is in an operator's name takes it.
@@ -79,8 +80,7 @@ def measure(teacher: Path, texts: int, epochs: int) -> dict[str, Any]:
     times["Python, batching, waiting"] = max(0.0, profiled - sum(times.values()))
     lengths = classifier.tokenise(examples).lengths
     student = build_student(classifier, "cut", config.student_layers)
-    flops = transformer_flops(classifier.model.config, lengths)
-    flops += epochs * TRAINING_FACTOR * transformer_flops(student.model.config, lengths)
+    task = Task(classifier, student, examples, config, Path())
     precision = resolve_precision("auto")
     rows = round(config.distil_batch_size * lengths.mean())
     limit = matmul_flops_per_second(rows, classifier.model.config, DTYPES[precision])
@@ -91,7 +91,7 @@ def measure(teacher: Path, texts: int, epochs: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "seconds_profiled": profiled,
-        "seconds_at_the_matmul_limit": flops / limit,
+        "seconds_at_the_matmul_limit": flops_of(SIDES["distilshift-bf16"], task, lengths) / limit,
         "profile": dict(sorted(times.items(), key=lambda item: -item[1])),
     }
 
