@@ -209,7 +209,7 @@ def summarise(result: dict[str, Any]) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    made.add_argument("--teacher", type=Path, help="a teacher bundle; by default, gain.py's of electronics, seed 0")
+    made.add_argument("--teacher", type=Path, help="a teacher bundle; by default, one of electronics is taught")
     made.add_argument("--students", nargs="+", help=f"NAME=BUNDLE, or a name of {', '.join(STUDENTS)}")
     made.add_argument("--target", default="kitchen", help="domain of the students and of the test texts")
     made.add_argument("--texts", type=int, default=200, help="samples of the latency, a text each")

@@ -99,7 +99,7 @@ def measure(teacher: Path, texts: int, epochs: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--teacher", type=Path, help="a teacher bundle; by default, gain.py's of electronics, seed 0")
+    parser.add_argument("--teacher", type=Path, help="a teacher bundle; by default, one of electronics is taught")
     parser.add_argument("--texts", type=int, default=640)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS / "speed" / "profile.json")

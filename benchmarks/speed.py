@@ -198,7 +198,7 @@ def _cell(values: dict[str, float], form: str, scale: float = 1.0) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line; --side and --json are for the processes that this one starts."""
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    made.add_argument("--teacher", type=Path, help="a teacher bundle; by default, gain.py's of electronics, seed 0")
+    made.add_argument("--teacher", type=Path, help="a teacher bundle; by default, one of electronics is taught")
     made.add_argument("--target", default="kitchen", help="domain whose training texts are used")
     made.add_argument("--texts", type=int, default=0, help="only the first so many; 0 takes all")
     made.add_argument("--epochs", type=int, default=DEFAULTS.distil_epochs)

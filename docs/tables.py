@@ -10,6 +10,8 @@ import numpy as np
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 
 from distilshift.bench import report
+from distilshift.bench.matrix import Cell
+from distilshift.bench.table import Table, read_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -39,43 +41,37 @@ def demo_table() -> str:
     return "\n".join(lines)
 
 
-def _cells(pattern: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "gain").glob(pattern))]
+ACCURACY_ROWS = ("teacher", "plain-kd", "distilshift")
 
 
-# In the order of the columns; a method whose cells are missing has none.
-GAIN_METHODS = {
-    "plain-kd": "plain distillation",
-    "plain-kd-windows": "+ labels of whole texts",
-    "without-adaptation": "+ spans",
-    "distilshift": "**distilshift**",
-}
-
-
-def gain_table() -> str:
-    """Mean accuracy of each method over seeds, from the cells of benchmarks/gain.py."""
-    if not _cells("*.json"):
-        return "Not measured yet: `python benchmarks/gain.py`."
-    methods = {name: title for name, title in GAIN_METHODS.items() if _cells(f"*-{name}-[0-9]*.json")}
-    heads = ["source → target", "seeds", "teacher", *methods.values(), "gain"]
+def accuracy_table() -> str:
+    """The main rows of the Amazon matrix, on those pairs and seeds that have all of them."""
+    table = read_table(RESULTS / "amazon12-minilm")
+    found = {pair: rows for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))}
+    if not found:
+        return "Not measured yet: `make bench`."
+    heads = "source → target", "seeds", "teacher", "plain distillation", "**distilshift**", "gain"
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for source, target in sorted({(cell["source"], cell["target"]) for cell in _cells("*-distilshift-*.json")}):
-        found = {name: _cells(f"{source}-{target}-{name}-[0-9]*.json") for name in methods}
-        values = {m: np.array([100 * cell["test_accuracy"] for cell in cells]) for m, cells in found.items()}
-        teacher = np.array([100 * cell["teacher_test_accuracy"] for cell in found["distilshift"]])
-        gain = values["distilshift"].mean() - values["plain-kd"].mean()
-        cells = [f"{source} → {target}", str(len(teacher)), _spread(teacher), *map(_spread, values.values())]
-        lines.append(f"| {' | '.join(cells)} | {gain:+.1f} |")
+    lines += [_accuracy_line(" → ".join(pair), str(len(rows)), rows.mean(axis=0)) for pair, rows in found.items()]
+    means = np.mean([rows.mean(axis=0) for rows in found.values()], axis=0)
+    lines.append(_accuracy_line("mean of these pairs", "", means))
     lines.append(
-        "\nAccuracy in per cent on the 400 held-out reviews of the target (mean ± standard deviation over seeds, the "
-        "teacher's included); a MiniLM-L6 teacher, a 3-layer student, the same number of steps. Made by "
-        "`python benchmarks/gain.py`."
+        f"\nAccuracy in per cent on the 400 held-out reviews of the target, {len(found)} of {len(table.matrix.pairs())} "
+        "pairs; a MiniLM-L6 teacher, a student of three of its layers, the same number of steps. Made by `make bench`."
     )
     return "\n".join(lines)
 
 
-def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
+def _accuracies(table: Table, pair: tuple[str, str]) -> np.ndarray:
+    """In per cent, (seeds, rows), of the seeds that have all rows."""
+    cells = [[Cell(*pair, row, seed) for row in ACCURACY_ROWS] for seed in table.matrix.config.seeds]
+    whole = [row for row in cells if all(cell in table.rows for cell in row)]
+    return np.array([[100 * table.rows[cell]["test_accuracy"] for cell in row] for row in whole])
+
+
+def _accuracy_line(name: str, seeds: str, values: np.ndarray) -> str:
+    cells = [name, seeds, *(f"{value:.1f}" for value in values), f"{values[2] - values[1]:+.1f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 SIDES = {
@@ -210,7 +206,7 @@ TABLES = {
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
     "demo": demo_table,
-    "gain": gain_table,
+    "accuracy": accuracy_table,
     "speed": speed_table,
     "profile": profile_table,
     "scale": scale_table,
