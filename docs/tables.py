@@ -56,7 +56,7 @@ def accuracy_table() -> str:
     means = np.mean([rows.mean(axis=0) for rows in found.values()], axis=0)
     lines.append(_accuracy_line("mean of these pairs", "", means))
     lines.append(
-        f"\nAccuracy in per cent on the 400 held-out reviews of the target, {len(found)} of {len(table.matrix.pairs())} "
+        f"\nAccuracy in per cent on the 400 held-out reviews, {len(found)} of {len(table.matrix.pairs())} "
         "pairs; a MiniLM-L6 teacher, a student of three of its layers, the same number of steps. Made by `make bench`."
     )
     return "\n".join(lines)
