@@ -55,7 +55,7 @@ KINDS: dict[str, tuple[Callable[[], list[str]], str]] = {
     "duplicates": (lambda: ordinary()[:12] * 20, "12 different predictions, fewer than 50: too few texts, or copies"),
     "one class": (
         lambda: [text for text, label in make_texts(2 * TEXTS, 2) if label == "positive"],
-        "tells next to nothing of these texts' class",
+        "refused: ",
     ),
     "another language": (other_language, "refused: "),
     "noise": (mostly_noise, "refused: "),

@@ -168,9 +168,9 @@ def test_a_tokenizer_that_fails_on_a_text_is_named(tmp_path: Path, monkeypatch: 
         def encode_batch(self, texts: Any) -> Any:
             raise Exception("WordPiece error: Missing [UNK] token")
 
-    monkeypatch.setattr(predictor._network, "_tokenizer", Broken())
+    monkeypatch.setattr(predictor._network._tokens, "_tokenizer", Broken())
     with pytest.raises(BundleError, match=r"the tokenizer fails on a text: got WordPiece error"):
-        predictor.predict(["good"])
+        predictor.predict([("good", "bad")])  # a word may be known already, a pair is not
 
 
 def test_a_slow_tokenizer_is_refused():
