@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from accelerate import Accelerator
 from distilshift.bench import aad
 from distilshift.bench.aad import CLIP, AdversarialObjective, adapt_adversarially, make_discriminator
 from distilshift.bench.cell import MAKERS
-from distilshift.bench.data import Domain
+from distilshift.bench.data import Domain, load_domain
 from distilshift.bench.measure import measure, right
 from distilshift.bench.methods import METHODS
 from distilshift.bench.supervised import equal_epochs, fine_tune, raw_teacher
@@ -130,3 +132,13 @@ def test_the_adversary_moves_the_encoder_and_leaves_the_head(teacher_bundle: Pat
     # Distillation on the source texts keeps what it says of them.
     said = [bundle_logits(path, 32, source, 32).argmax(axis=1) for path in (teacher_bundle, bundle)]
     assert np.mean(said[0] == said[1]) > 0.9
+
+
+def test_a_text_without_a_label_is_for_adaptation_alone(tmp_path: Path):
+    rows = [{"text": text, "label": label, "split": "train"} for text, label in (("good", "positive"), ("so so", None))]
+    rows.append({"text": "bad", "label": "negative", "split": "test"})
+    path = tmp_path / "films.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(f"{json.dumps(row)}\n" for row in rows).encode()))
+    domain = load_domain(tmp_path, "films")
+    assert [item.text for item in domain.train_texts()] == ["good", "so so"]
+    assert [(item.text, item.label) for item in domain.labelled()] == [("good", "positive")]
