@@ -148,11 +148,13 @@ def student_estimate(
     )
 
 
-def scores_of(probabilities: Floats, prior: TargetPrior, statistics: Statistics | None) -> Scores:
+def scores_of(
+    probabilities: Floats, prior: TargetPrior, statistics: Statistics | None, beginnings: Floats | None = None
+) -> Scores:
     """The scores of one teacher; arguments as of `decide`."""
     values = checked_probabilities(probabilities)
     texts, classes = values.shape
-    found = accuracy_estimate(values, statistics)
+    found = accuracy_estimate(values if beginnings is None else beginnings, statistics)
     return Scores(
         information=information_score(values),
         density=neighbourhood_density(values[:DENSITY_TEXTS]) if texts > 1 else 0.0,
@@ -163,7 +165,13 @@ def scores_of(probabilities: Floats, prior: TargetPrior, statistics: Statistics 
     )
 
 
-def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: Statistics | None) -> GateDecision:
+def decide(
+    unadapted: Floats,
+    adapted: Floats,
+    prior: TargetPrior,
+    statistics: Statistics | None,
+    beginnings: tuple[Floats, Floats] | None = None,
+) -> GateDecision:
     """The adapted teacher, unless a sign of harm is found.
 
     Args:
@@ -171,6 +179,8 @@ def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: S
         adapted: (texts, classes), those of the adapted teacher for the same texts.
         prior: the class shares that are expected.
         statistics: of the teacher's bundle; without them, accuracy is not estimated.
+        beginnings: what both say of the texts cut as the validation texts were, to estimate accuracy by: a mean over
+            windows is less sure of itself than those, whether it is right or not. None: nothing is longer.
 
     Raises:
         EstimateError: not probabilities, or not of the same texts and classes.
@@ -179,7 +189,8 @@ def decide(unadapted: Floats, adapted: Floats, prior: TargetPrior, statistics: S
     if before.shape != after.shape:
         raise EstimateError("two teachers of other texts", expected=str(before.shape), got=str(after.shape))
     kept = agreement(before, after)
-    old, new = scores_of(before, prior, statistics), scores_of(after, prior, statistics)
+    first, second = beginnings or (None, None)
+    old, new = scores_of(before, prior, statistics, first), scores_of(after, prior, statistics, second)
     signs = [*_unfit_target(before, old, prior), *_harm(old, new, kept, prior)]
     if signs:
         return GateDecision("unadapted", f"Adaptation was refused: {signs[0]}.", kept, old, new)

@@ -111,8 +111,10 @@ class Judge:
         """Whether the adapted teacher is used, by what both say of whole texts."""
 
         def choose() -> GateDecision:
-            before, after = (self._probabilities(reading.whole) for reading in (self._unadapted, adapted))
-            return decide(before, after, prior, self._statistics)
+            readings = self._unadapted, adapted
+            before, after = (self._probabilities(reading.whole) for reading in readings)
+            first, second = (self._probabilities(reading.beginnings) for reading in readings)
+            return decide(before, after, prior, self._statistics, (first, second))
 
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)

@@ -13,7 +13,7 @@ from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
 from distilshift.gate import GateDecision, accuracy_estimate, decide, decide_student, student_estimate
-from distilshift.target_prior import TargetPrior
+from distilshift.target_prior import TargetPrior, given_prior
 
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
 
@@ -229,3 +229,28 @@ def test_a_student_of_an_unfit_target_is_refused():
 def test_a_student_of_other_texts_is_an_error():
     with pytest.raises(EstimateError, match="teacher and student of other texts"):
         decide_student(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")
+
+
+def test_accuracy_is_estimated_from_what_was_cut_as_the_validation_texts_were():
+    """A mean over windows is less sure than the threshold's texts; that says nothing of its accuracy."""
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.9, 0.99, 200)
+    cut = np.where(rng.random((200, 1)) < 0.5, np.stack([sure, 1 - sure], 1), np.stack([1 - sure, sure], 1))
+    whole = 0.5 + 0.6 * (cut - 0.5)
+    threshold = float(np.quantile((cut * np.log(cut)).sum(axis=1), 0.1))
+    statistics = Statistics(
+        class_prior=[0.5, 0.5],
+        validation_confusion=[[90, 10], [10, 90]],
+        validation_accuracy=0.9,
+        temperature=1.0,
+        validation_confidence=0.9,
+        atc_threshold=threshold,
+        atc_thresholds=[threshold] * 40,
+    )
+    prior = given_prior("uniform", ["a", "b"])
+    assert prior is not None
+    refused = decide(whole, whole, prior, statistics)
+    assert (refused.chosen, refused.unadapted.estimated_accuracy) == ("unadapted", 0.0)
+    judged = decide(whole, whole, prior, statistics, (cut, cut))
+    assert judged.unadapted.estimated_accuracy == pytest.approx(0.9)
+    assert judged.chosen == "adapted"
