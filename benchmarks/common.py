@@ -15,7 +15,8 @@ from distilshift.types import Example
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRATCH = HERE / "scratch"
-__all__ = ["RESULTS", "SCRATCH", "data_folder", "hardware", "load", "revision", "taught"]
+DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
+__all__ = ["DOMAINS", "RESULTS", "SCRATCH", "data_folder", "hardware", "load", "revision", "taught"]
 
 
 def data_folder() -> Path:

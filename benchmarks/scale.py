@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from common import RESULTS, SCRATCH, hardware, load, revision, taught
+from common import DOMAINS, RESULTS, SCRATCH, hardware, load, revision, taught
 from distilshift import AdaptConfig, adapt, import_checkpoint
 from distilshift.demo_data import movie_sentences
 from distilshift.encoder import load_classifier
@@ -35,7 +35,6 @@ from distilshift.files import write_json
 from distilshift.journal import fingerprint
 from distilshift.stage import peak_memory_bytes, versions
 
-DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
 WORDS = (12, 30)
 DROPPED = 0.1
 TINY = {"num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}

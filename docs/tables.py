@@ -196,6 +196,22 @@ def _process_lines(processes: dict[str, Any]) -> list[str]:
     return [*lines, f"- `predict` from standard input: {shown}.", f"- Base install, without pip: {size}."]
 
 
+def agreement_table() -> str:
+    """Labels of int8 as fp32's, a row a student, a column a domain."""
+    path = RESULTS / "edge" / "agreement.json"
+    if not path.exists():
+        return "Not measured yet: `python benchmarks/agreement.py`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    heads = ["", *found["texts"]]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, shares in found["agreement"].items():
+        lines.append(f"| {name} | {' | '.join(f'{100 * shares[domain]:.2f}' for domain in found['texts'])} |")
+    (texts,) = set(found["texts"].values())
+    return "\n".join(
+        [*lines, f"\nPer cent of {texts} held-out texts of each domain; the students are those of the table above."]
+    )
+
+
 def bench_tables() -> str:
     """The tables of `distilshift bench`."""
     return report.report(RESULTS)
@@ -211,6 +227,7 @@ TABLES = {
     "profile": profile_table,
     "scale": scale_table,
     "edge": edge_table,
+    "agreement": agreement_table,
     "bench": bench_tables,
 }
 PAGES = ("README.md", "docs/edge.md", "docs/performance.md", "docs/reliability.md", "docs/results.md")
