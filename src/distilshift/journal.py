@@ -54,6 +54,14 @@ def has_finished(path: Path, identity: dict[str, Any]) -> bool:
     return journal["identity"] == identity and (name == FINISHED or bool(journal.get("finished")))
 
 
+def was_emptied(path: Path) -> bool:
+    """Whether nothing but the folder is left: a run that had finished there was killed just before its last call.
+
+    One that is killed just after its first call leaves an empty folder too, but no bundle beside it.
+    """
+    return path.is_dir() and not any(path.iterdir())
+
+
 def refuse_foreign(path: Path) -> None:
     """What a run leaves before its journal is whole is its lock at the most; other files are the user's.
 

@@ -25,6 +25,7 @@ from distilshift.journal import (
     refuse_foreign,
     remove_all_but,
     remove_finished,
+    was_emptied,
     write_journal,
 )
 from distilshift.mapped import Arrays, map_arrays
@@ -185,6 +186,7 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
         crew.wait()
         return
     with output_errors(path):
+        emptied = was_emptied(path)
         path.mkdir(parents=True, exist_ok=True)
         refuse_foreign(path)
         lock = (path / "lock").open("a")
@@ -194,7 +196,7 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
             clear(path)
         run, finished = None, False
         try:
-            run = RunDirectory(path, _owned_journal(path, identity), crew)
+            run = RunDirectory(path, _owned_journal(path, identity, emptied), crew)
             crew.wait()
             yield run
             crew.wait()
@@ -213,10 +215,10 @@ def _claim(lock: IO[str], path: Path) -> None:
         raise RunError(f"{path} is in use by another process", fix="wait for it, or choose another output") from None
 
 
-def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _owned_journal(path: Path, identity: dict[str, Any], emptied: bool) -> dict[str, Any]:
     """The journal, for the process that holds the lock; begun anew where nothing is saved, whoever left it."""
     if not (path / JOURNAL).exists() or not read_journal(path)["files"]:
-        finished = has_finished(path, identity)
+        finished = emptied or has_finished(path, identity)
         if not finished:
             clear(path)
         journal = {"identity": identity, "finished": finished, "writes": 0, "files": {}}

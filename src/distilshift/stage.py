@@ -17,7 +17,7 @@ import torch
 from distilshift.config import StageConfig
 from distilshift.errors import ConfigError
 from distilshift.files import require_free
-from distilshift.journal import FINISHED, JOURNAL, fingerprint
+from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
@@ -58,7 +58,8 @@ def run_path(output: Path) -> Path:
 
 def require_room(output: Path, overwrite: bool) -> None:
     """Refuse an output that exists before any work is done, unless a run that was killed may have just put it there."""
-    if not any((run_path(output) / name).exists() for name in (JOURNAL, FINISHED)):
+    run = run_path(output)
+    if not was_emptied(run) and not any((run / name).exists() for name in (JOURNAL, FINISHED)):
         require_free(output, overwrite)
 
 

@@ -17,6 +17,7 @@ import pytest
 from distilshift.errors import OutputError, RunError
 from distilshift.journal import fingerprint
 from distilshift.run import RunDirectory, fingerprint_array, open_run
+from distilshift.stage import require_room
 
 IDENTITY = {"stage": "adapt", "seed": 0, "learning_rate": 1e-4, "texts": "abc"}
 
@@ -333,3 +334,19 @@ def test_arrays_of_every_kept_type_and_of_none_are_mapped(tmp_path: Path):
             np.testing.assert_array_equal(found[name], array)
             assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         assert not found["f32"].flags.writeable
+
+
+def test_an_emptied_run_directory_is_of_a_run_that_had_finished(path: Path):
+    path.mkdir()
+    require_room(path.with_suffix(""), overwrite=False)
+    with open_run(path, IDENTITY) as run:
+        assert run.finished
+    assert not path.exists()
+
+
+def test_a_bundle_beside_no_run_directory_is_in_the_way(path: Path):
+    path.with_suffix("").mkdir()
+    with pytest.raises(OutputError, match="exists"):
+        require_room(path.with_suffix(""), overwrite=False)
+    path.mkdir()
+    require_room(path.with_suffix(""), overwrite=False)
