@@ -14,6 +14,7 @@ from distilshift.config import AdaptConfig, Method
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, final_linear
 from distilshift.frozen import frozen_layers
+from distilshift.frozen_states import computed_once
 from distilshift.loop import LoopConfig, loop_config, train_once
 from distilshift.methods.base import Material, UnlabelledObjective
 from distilshift.methods.neighbours import AadObjective, NrcObjective
@@ -21,7 +22,7 @@ from distilshift.methods.shot import ShotObjective
 from distilshift.methods.tent import EPOCHS as TENT_EPOCHS
 from distilshift.methods.tent import TentObjective, normalisation_only
 from distilshift.run import RunDirectory
-from distilshift.views import view_count, view_tokens
+from distilshift.views import view_count, view_tokens, view_uses
 from distilshift.vocabulary import used_rows_only
 
 OBJECTIVES: dict[Method, type[UnlabelledObjective]] = {
@@ -59,11 +60,13 @@ def adapt_teacher(
         views = view_tokens(teacher, "teacher", texts, count, config, run, advance)
     expected = torch.tensor(prior, dtype=torch.float32, device=accelerator.device)
     _freeze(teacher, config.method)
+    frozen, uses = config.adapt_frozen_layers, view_uses(loop.epochs, count)
     with (
-        frozen_layers(teacher.model, config.adapt_frozen_layers),
-        used_rows_only(teacher.model, views) as compact,
+        frozen_layers(teacher.model, frozen),
+        used_rows_only(teacher.model, views) as used,
+        computed_once(teacher, 0 if config.dropout else frozen, used, uses, accelerator, run.crew) as stores,
     ):
-        material = Material(teacher, compact, expected, config, accelerator, run)
+        material = Material(teacher, stores, expected, config, accelerator, run)
         train_once(teacher.model, OBJECTIVES[config.method](material), loop, accelerator, run)
     teacher.model.requires_grad_(True)
 

@@ -15,11 +15,12 @@ from torch import Tensor
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier
 from distilshift.frozen import frozen_layers
+from distilshift.frozen_states import computed_once
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
-from distilshift.views import LabelledView, view_of
+from distilshift.views import LabelledView, view_of, view_uses
 from distilshift.vocabulary import used_rows_only
 
 
@@ -67,9 +68,11 @@ def distil_student(
     """Train the student in place on the views' cached teacher outputs; `name` is the run's for this training."""
     loop = loop_config(name, config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
+    frozen, uses = config.distil_frozen_layers, view_uses(loop.epochs, len(views))
     with (
-        frozen_layers(student.model, config.distil_frozen_layers),
-        used_rows_only(student.model, [view.texts for view in views]) as stores,
+        frozen_layers(student.model, frozen),
+        used_rows_only(student.model, [view.texts for view in views]) as used,
+        computed_once(student, 0 if config.dropout else frozen, used, uses, accelerator, run.crew) as stores,
     ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
         objective = DistilObjective(student, compact, config.temperature, accelerator.device)

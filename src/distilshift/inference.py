@@ -60,8 +60,9 @@ def forward_all(
     try:
         for step, indices in enumerate(sorted_batches(store.lengths, batch_size, slice(first, last))):
             if step % crew.size == crew.rank:
+                inputs = _as_precise(classifier.inputs(store, indices, device), weights)
                 with torch.inference_mode(), precision(), first_token_only(model), head_inputs(model) as seen:
-                    logits = functional_call(model, weights, kwargs=classifier.inputs(store, indices, device)).logits
+                    logits = functional_call(model, weights, kwargs=inputs).logits
                 found["logits"][indices - first] = logits.float().cpu().numpy()
                 if features:
                     found["features"][indices - first] = seen[-1].float().cpu().numpy()
@@ -82,6 +83,12 @@ def _reduced_weights(model: Any, device: torch.device, autocast: Callable[[], An
             return {}
         dtype = torch.get_autocast_dtype(device.type)
     return {name: value.detach().to(dtype) for name, value in model.named_parameters()}
+
+
+def _as_precise(inputs: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs, with states of layers that have run already in the weights' precision."""
+    dtype = next((value.dtype for value in weights.values()), torch.float32)
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
 
 
 def bundle_logits(

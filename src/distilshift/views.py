@@ -62,6 +62,12 @@ def view_count(epochs: int, spans: int) -> int:
     return 1 + min(spans, epochs // 2)
 
 
+def view_uses(epochs: int, views: int) -> list[int]:
+    """In how many epochs each view is trained on."""
+    turns = [view_of(epoch, views) for epoch in range(epochs)]
+    return [turns.count(view) for view in range(views)]
+
+
 def view_tokens(
     side: Classifier,
     role: str,
