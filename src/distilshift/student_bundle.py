@@ -130,7 +130,8 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     windows_read = 1 if is_static(student.model) else config.max_windows
 
     def opener(path: Path, threads: int, windows: int = windows_read) -> Network:
-        return Network(path, tokenizer, student.tokenizer.pad_token_id, threads, windows)
+        allowed = threads or torch.get_num_threads()  # all that this run may have, which need not be all there are
+        return Network(path, tokenizer, student.tokenizer.pad_token_id, allowed, windows)
 
     exported = folder / ONNX_FILES["fp32"]
     parity = _parity(student, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
