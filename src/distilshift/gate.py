@@ -185,13 +185,10 @@ def decide(
     Raises:
         EstimateError: not probabilities, or not of the same texts and classes.
     """
-    before, after = checked_probabilities(unadapted), checked_probabilities(adapted)
-    if before.shape != after.shape:
-        raise EstimateError("two teachers of other texts", expected=str(before.shape), got=str(after.shape))
-    kept = agreement(before, after)
-    first, second = beginnings or (None, None)
-    old, new = scores_of(before, prior, statistics, first), scores_of(after, prior, statistics, second)
-    signs = [*_unfit_target(before, old, prior), *_harm(old, new, kept, prior)]
+    both, (first, second) = _same_texts(unadapted, adapted), beginnings or (None, None)
+    old, new = scores_of(both[0], prior, statistics, first), scores_of(both[1], prior, statistics, second)
+    kept = agreement(*both)
+    signs = [*_unfit_target(both[0], old, prior), *_harm(old, new, kept, prior)]
     if signs:
         return GateDecision("unadapted", f"Adaptation was refused: {signs[0]}.", kept, old, new)
     reason = (
@@ -218,12 +215,10 @@ def decide_student(
     Raises:
         EstimateError: not probabilities, or not of the same texts and classes.
     """
-    before, after = checked_probabilities(unadapted), checked_probabilities(student)
-    if before.shape != after.shape:
-        raise EstimateError("teacher and student of other texts", expected=str(before.shape), got=str(after.shape))
-    kept = agreement(before, after)
-    old, new = scores_of(before, prior, statistics), scores_of(after, prior, statistics)
-    signs = [*_unfit_target(before, old, prior), *_moved(old, new, kept, prior, "the student", "teacher and student")]
+    both = _same_texts(unadapted, student)
+    old, new = (scores_of(each, prior, statistics) for each in both)
+    kept = agreement(*both)
+    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, "the student", "teacher and student")]
     if signs:
         return GateDecision("unadapted", f"{what} was refused: {signs[0]}.", kept, old, new)
     reason = (
@@ -231,6 +226,48 @@ def decide_student(
         "the expected class shares."
     )
     return GateDecision("adapted", reason, kept, old, new)
+
+
+def decide_labels(
+    unadapted: Floats,
+    revised: Floats,
+    prior: TargetPrior,
+    statistics: Statistics | None,
+    beginnings: Floats | None = None,
+) -> GateDecision:
+    """Labels of teacher and words together, unless a sign of harm is found.
+
+    That they are less sure than the teacher alone is no such sign: a mean of two is.
+
+    Args:
+        unadapted: (texts, classes), calibrated probabilities of the teacher as it came.
+        revised: (texts, classes), the labels that would take their place.
+        prior: the class shares that are expected.
+        statistics: of the teacher's bundle.
+        beginnings: as of `decide`, of the teacher.
+
+    Raises:
+        EstimateError: not probabilities, or not of the same texts and classes.
+    """
+    both = _same_texts(unadapted, revised)
+    old, new = scores_of(both[0], prior, statistics, beginnings), scores_of(both[1], prior, None)
+    kept = agreement(*both)
+    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, "the second opinion", "both")]
+    if signs:
+        return GateDecision("unadapted", f"The second opinion was refused: {signs[0]}.", kept, old, new)
+    reason = (
+        f"No sign of harm: with the second opinion {kept:.0%} of the labels stay, and class shares are {new.drift:.2f} "
+        f"from the expected ones, after {old.drift:.2f}."
+    )
+    return GateDecision("adapted", reason, kept, old, new)
+
+
+def _same_texts(first: Floats, second: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both, checked."""
+    before, after = checked_probabilities(first), checked_probabilities(second)
+    if before.shape != after.shape:
+        raise EstimateError("predictions of other texts", expected=str(before.shape), got=str(after.shape))
+    return before, after
 
 
 def _distinct(probabilities: NDArray[np.float64]) -> int:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.files import write_json
-from distilshift.gate import GateDecision, decide, decide_student
+from distilshift.gate import GateDecision, decide, decide_labels, decide_student
 from distilshift.metrics import softmax
 from distilshift.run import RunDirectory
+from distilshift.select import confidences
 from distilshift.shards import Rows
 from distilshift.target_prior import TargetPrior, estimated_prior
 from distilshift.views import Reading
@@ -115,6 +116,31 @@ class Judge:
             before, after = (self._probabilities(reading.whole) for reading in readings)
             first, second = (self._probabilities(reading.beginnings) for reading in readings)
             return decide(before, after, prior, self._statistics, (first, second))
+
+        decision = GateDecision.from_json(self._kept("gate", choose))
+        return Judgement(_outcome(decision), decision.reason, prior, decision)
+
+    def doubt(self, prior: TargetPrior) -> float:
+        """How far class shares may be moved towards the expected ones, as a total variation distance, 0 to 1.
+
+        All the way to shares that the user gave. Else by as much as the teacher has lost of its mean confidence: that
+        is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
+        shares cannot be further off than that by its new errors alone. Without statistics, not at all.
+        """
+        if prior.origin == "given":
+            return 1.0
+        if self._statistics is None or self._statistics.validation_confidence is None:
+            return 0.0
+        confidence = float(confidences(self._probabilities(self._unadapted.beginnings)).mean())
+        return max(0.0, self._statistics.validation_confidence - confidence)
+
+    def judge_opinion(self, revised: Rows, prior: TargetPrior) -> Judgement:
+        """Whether labels of teacher and words together are used, (texts, classes) logits of whole texts."""
+
+        def choose() -> GateDecision:
+            before, after = self._probabilities(self._unadapted.whole), self._probabilities(revised)
+            beginnings = self._probabilities(self._unadapted.beginnings)
+            return decide_labels(before, after, prior, self._statistics, beginnings)
 
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)

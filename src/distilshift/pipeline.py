@@ -32,6 +32,7 @@ from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
+from distilshift.second_opinion import SecondOpinion, second_opinion
 from distilshift.shards import outputs, token_store
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
@@ -39,7 +40,7 @@ from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
-from distilshift.views import label_views, read_texts
+from distilshift.views import Reading, label_views, read_texts
 
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
 CANDIDATES_A_TEXT = 4
@@ -171,8 +172,10 @@ def _distilled(
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     judge = Judge(unadapted, manifest.statistics, config.seed, run)
-    judgement = NOT_ADAPTED
-    if config.method in OBJECTIVES:
+    judgement, opinion = NOT_ADAPTED, None
+    if config.method == "second-opinion":
+        judgement, opinion = _second_opinion(teacher, judge, unadapted, manifest, corpus, config, run)
+    elif config.method in OBJECTIVES:
         judgement = _adapted(teacher, judge, manifest, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
             teacher = _teacher(source, manifest, config, accelerator)
@@ -183,7 +186,7 @@ def _distilled(
         return plan.build(_untrained_student(teacher, config, plan.shape.layers))
 
     student = again()
-    views = label_views(teacher, student, corpus, config, accelerator, run, role)
+    views = label_views(teacher, student, corpus, config, accelerator, run, role, opinion)
     if config.distillation == "soft-targets":
         lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
         given = given_prior(config.target_prior, manifest.label_names)
@@ -250,6 +253,25 @@ def _adapted(
     if not config.gate:
         return Judgement("accepted", "The gate is off: the adapted teacher is used unseen.", prior)
     return judge.judge(read_texts(teacher, corpus, config, accelerator, run), prior)
+
+
+def _second_opinion(
+    teacher: Classifier,
+    judge: Judge,
+    unadapted: Reading,
+    manifest: Manifest,
+    corpus: Corpus,
+    config: AdaptConfig,
+    run: RunDirectory,
+) -> tuple[Judgement, SecondOpinion | None]:
+    """Ask the words about the teacher's labels, and say whether what they changed may be used."""
+    prior = judge.prior(given_prior(config.target_prior, manifest.label_names))
+    wanted = (config.opinion_weight, prior.array(), judge.doubt(prior), config.seed)
+    opinion = second_opinion(unadapted.whole, corpus, teacher.tokenizer, *wanted, run)
+    if not config.gate:
+        return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
+    judgement = judge.judge_opinion(opinion.whole, prior)
+    return judgement, opinion if judgement.adaptation == "accepted" else None
 
 
 def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:

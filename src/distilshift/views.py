@@ -22,6 +22,7 @@ from distilshift.losses.distil import mixture_logits
 from distilshift.mapped import Arrays
 from distilshift.metrics import softmax
 from distilshift.run import RunDirectory
+from distilshift.second_opinion import SecondOpinion
 from distilshift.shards import Rows, outputs, token_store
 from distilshift.types import Example
 
@@ -35,16 +36,20 @@ class LabelledView:
         teacher_logits: (texts, classes) float32, of this version.
         text_logits: (texts, classes) float32, of the whole texts, read window by window.
         text_weight: the share of the latter in the labels, 0 to 1.
+        bias: (classes,) float32, added to the former; it is in the latter already.
     """
 
     texts: TokenStore
     teacher_logits: Rows
     text_logits: Rows | None = None
     text_weight: float = 0.0
+    bias: NDArray[np.float32] | None = None
 
     def targets(self, indices: NDArray[np.integer]) -> Tensor:
         """Logits to learn from, (len(indices), classes) float32."""
         own = torch.from_numpy(self.teacher_logits[indices])
+        if self.bias is not None:
+            own = own + torch.from_numpy(self.bias)
         if self.text_logits is None:
             return own
         return mixture_logits(own, torch.from_numpy(self.text_logits[indices]), self.text_weight)
@@ -132,10 +137,11 @@ def label_views(
     accelerator: Accelerator,
     run: RunDirectory,
     role: str = "teacher",
+    opinion: SecondOpinion | None = None,
 ) -> list[LabelledView]:
     """The whole texts and as many span views as the epochs will use, each labelled by the teacher once.
 
-    `role` is that of `read_texts`.
+    `role` is that of `read_texts`; with a second opinion, that is the label of the whole texts.
     """
     count = view_count(config.distil_epochs, config.spans)
     own_tokens = student.tokenizer is not teacher.tokenizer or student.max_length != teacher.max_length
@@ -148,9 +154,10 @@ def label_views(
             outputs(teacher, store, run, f"{role}-view-{view}", accelerator, advance)
             for view, store in enumerate(stores)
         ]
-    whole = _read_whole(teacher, texts, logits[0], config, accelerator, run, role)
-    weights = [1.0] + [config.span_text_weight] * (count - 1)
-    return [LabelledView(*parts) for parts in zip(seen, logits, [whole] * count, weights, strict=True)]
+    whole = opinion.whole if opinion else _read_whole(teacher, texts, logits[0], config, accelerator, run, role)
+    weights, bias = [1.0] + [config.span_text_weight] * (count - 1), opinion.bias if opinion else None
+    each = zip(seen, logits, weights, strict=True)
+    return [LabelledView(store, rows, whole, weight, bias) for store, rows, weight in each]
 
 
 def _read_whole(

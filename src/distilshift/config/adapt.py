@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from distilshift.config.base import InputConfig, TrainingConfig, option
 
-Method = Literal["none", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
+Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
 Size = Literal["tiny", "small", "base"]
 
@@ -48,7 +48,12 @@ class AdaptConfig(InputConfig, TrainingConfig):
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
     method: Method = option(
-        "shot-im", "How the teacher meets the target: none is plain distillation; docs/methods.md has them all."
+        "second-opinion",
+        "How the teacher meets the target: none is plain distillation, second-opinion asks the words of all texts about "
+        "its labels, the others change it; docs/methods.md has them all.",
+    )
+    opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
+        0.5, "The words' share in the labels: method second-opinion."
     )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,

@@ -1,0 +1,165 @@
+"""A second opinion on a teacher's labels: what the words of all the other texts say.
+
+A network's errors on a new domain are its own. A linear model of word pieces, taught the teacher's labels of the other
+texts, errs elsewhere: it has never seen the source, and what a word means here it reads off hundreds of texts that hold
+it. The mean of both is right more often than either. It is one round of co-training (Blum and Mitchell 1998), with the
+network and the words as the two views; deviation: the views' predictions are averaged, where the paper adds the most
+certain texts of either one to the training set of both.
+
+Then class shares: labels are moved towards those that are expected, as far as the teacher's loss of confidence gives
+reason to think that their present ones are its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from distilshift import progress
+from distilshift.data.corpus import Corpus
+from distilshift.mapped import Arrays
+from distilshift.metrics import Floats, softmax
+from distilshift.priors import bias_towards
+from distilshift.run import RunDirectory
+from distilshift.shards import Rows
+from distilshift.types import Example
+
+# Texts that learn from one another: their kernel has so many rows and columns, and time and memory stay linear.
+BLOCK_TEXTS = 2_000
+# Fewer texts do not show what their words mean: with 300 the labels were worse for it (benchmarks/LOG.md).
+MIN_TEXTS = 500
+# Of the words' predictions with the teacher's: below, the words do not tell what the teacher sees in these texts. Of
+# reviews it is 0.7 to 0.8, of shuffled labels 0.1 at the most.
+MIN_CORRELATION = 0.3
+# Of features of length 1, so that a text tells as much of itself as this keeps back.
+RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Labels that teacher and words agreed on.
+
+    Attributes:
+        whole: (texts, classes) float32 logits, on the scale of the teacher's.
+        bias: (classes,) float32, what moved their class shares; a part of a text is to be moved as much.
+        correlation: of the words' predictions with the teacher's, -1 to 1.
+        weight: the words' share in the labels; 0 where they were not heard.
+    """
+
+    whole: Rows
+    bias: NDArray[np.float32]
+    correlation: float
+    weight: float
+
+
+def second_opinion(
+    logits: Rows,
+    texts: Corpus,
+    tokenizer: Any,
+    weight: float,
+    shares: NDArray[np.float64],
+    most: float,
+    seed: int,
+    run: RunDirectory,
+) -> SecondOpinion:
+    """Ask the words, and move class shares; kept in the run.
+
+    Args:
+        logits: the teacher's, (texts, classes), of the whole texts.
+        texts: these texts.
+        tokenizer: a fast tokenizer; its pieces are the words.
+        weight: the words' share in the labels, 0 to 1.
+        shares: (classes,), those that are expected.
+        most: how far the mean prediction may be moved towards them, as a total variation distance, 0 to 1.
+        seed: of the blocks.
+        run: keeps the result.
+    """
+
+    def compute() -> Arrays:
+        with progress.stage("second opinion", len(texts)) as advance:
+            own = _centred(logits[np.arange(len(logits))])
+            said, correlation = _said(own, texts, tokenizer, seed, advance)
+        heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
+        mixed = (1 - heard) * own + heard * said
+        bias = bias_towards(mixed, shares, most)
+        facts = {"correlation": np.array([correlation]), "weight": np.array([heard])}
+        return {"logits": (mixed + bias).astype(np.float32), "bias": bias.astype(np.float32)} | facts
+
+    found = run.arrays("second-opinion", compute, lead_only=True)
+    numbers = {name: float(found[name][0]) for name in ("correlation", "weight")}
+    return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers)
+
+
+def _centred(logits: Floats) -> NDArray[np.float64]:
+    values = logits.astype(np.float64)
+    return values - values.mean(axis=1, keepdims=True)
+
+
+def _said(
+    own: NDArray[np.float64], texts: Corpus, tokenizer: Any, seed: int, advance: progress.Advance
+) -> tuple[NDArray[np.float64], float]:
+    """What the words say, as logits with the mean and the spread of the teacher's, and how well they follow it."""
+    targets = softmax(own)
+    targets -= targets.mean(axis=0)
+    said = np.zeros_like(own)
+    for block in _blocks(len(own), seed):
+        kernel = similarities(texts.at(block), tokenizer)
+        said[block] = leave_one_out(kernel, targets[block], RIDGE)
+        advance(len(block))
+    spread = own - own.mean(axis=0)
+    scale = spread.std() / max(float(said.std()), 1e-12)
+    return own.mean(axis=0) + scale * said, _correlation(said, targets)
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float((first * second).sum()) / norm if norm > 0 else 0.0
+
+
+def _blocks(size: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """All texts in random blocks of like size, `BLOCK_TEXTS` at the most; the indices of each in order."""
+    order = np.random.default_rng(seed).permutation(size)
+    for block in np.array_split(order, max(1, -(-size // BLOCK_TEXTS))):
+        yield np.sort(block)
+
+
+def similarities(texts: Sequence[Example], tokenizer: Any) -> NDArray[np.float64]:
+    """Cosines of the texts' word pieces and pairs of neighbouring pieces, (texts, texts), by TF-IDF.
+
+    Counts c weigh 1 + log c; what occurs in one text only is left out.
+    """
+    parts = [[item.text for item in texts], [item.pair or "" for item in texts]]
+    pieces = [tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in parts]
+    features = [_grams(first, "") + _grams(second, "|") for first, second in zip(*pieces, strict=True)]
+    vectorizer = TfidfVectorizer(analyzer=list, min_df=2, sublinear_tf=True)
+    try:
+        rows = vectorizer.fit_transform(features)
+    except ValueError:  # no piece is in two texts
+        return np.zeros((len(texts), len(texts)))
+    return np.asarray((rows @ rows.T).todense(), np.float64)
+
+
+def _grams(pieces: Sequence[int], mark: str) -> list[str]:
+    """Pieces and pairs of neighbours; the mark tells those of a pair's second text from those of its first."""
+    return [f"{mark}{piece}" for piece in pieces] + [f"{mark}{first} {second}" for first, second in pairwise(pieces)]
+
+
+def leave_one_out(kernel: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """What kernel ridge regression on all the other texts predicts for each one, (texts, classes).
+
+    t_i - [G t]_i / G_ii with G = (K + ridge I)^-1: exact, without fitting a model a text. Source: Allen 1974 (PRESS);
+    Rasmussen and Williams 2006, eq. 5.12.
+
+    Args:
+        kernel: K, (texts, texts).
+        targets: t, (texts, classes), of mean 0 each.
+        ridge: above 0.
+    """
+    inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
+    return targets - (inverse @ targets) / np.diag(inverse)[:, None]
