@@ -6,6 +6,12 @@ from typing import Any
 
 from distilshift.bundle import Manifest
 
+# What an accepted adaptation was, where it was not the teacher that changed.
+ACCEPTED = {
+    "dine": "The student learnt from the teacher as it came, and adapted itself.",
+    "second-opinion": "The student learnt what the teacher, as it came, and the words of the texts say together.",
+}
+
 
 def verdict_sentence(summary: dict[str, Any]) -> str:
     """What became of the adaptation, and why."""
@@ -15,8 +21,8 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
         "none": "The student learnt from the teacher as it came.",
     }
     learnt = outcome[summary["adaptation"]]
-    if summary["method"] == "dine" and summary["adaptation"] == "accepted":
-        learnt = "The student learnt from the teacher as it came, and adapted itself."
+    if summary["adaptation"] == "accepted":
+        learnt = ACCEPTED.get(summary["method"], learnt)
     feedback = {"accepted": " It learnt from its own predictions, too.", "refused": "", None: ""}[summary["feedback"]]
     said = f"{feedback} {summary['feedback_reason']}" if summary["feedback"] else ""
     return f"{learnt} {summary['adaptation_reason']}{said}"

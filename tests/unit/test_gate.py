@@ -162,7 +162,7 @@ def test_an_adaptation_that_tells_less_is_refused():
 
 def test_two_teachers_of_other_texts_are_an_error():
     before, after = teachers()
-    with pytest.raises(EstimateError, match="two teachers of other texts"):
+    with pytest.raises(EstimateError, match="predictions of other texts"):
         decide(rows(before), rows(after)[:-1], UNIFORM, None)
     with pytest.raises(EstimateError, match="not probabilities"):
         decide(rows(before), 2 * rows(after), UNIFORM, None)
@@ -227,7 +227,7 @@ def test_a_student_of_an_unfit_target_is_refused():
 
 
 def test_a_student_of_other_texts_is_an_error():
-    with pytest.raises(EstimateError, match="teacher and student of other texts"):
+    with pytest.raises(EstimateError, match="predictions of other texts"):
         decide_student(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")
 
 

@@ -17,7 +17,13 @@ from distilshift.errors import ConfigError
 from distilshift.student_bundle import Distilled
 from encoders import make_checkpoint
 
-OPTIONS: dict[str, Any] = {"student_layers": 1, "adapt_epochs": 2, "distil_epochs": 2, "span_min_words": 2}
+OPTIONS: dict[str, Any] = {
+    "method": "shot-im",
+    "student_layers": 1,
+    "adapt_epochs": 2,
+    "distil_epochs": 2,
+    "span_min_words": 2,
+}
 OPTIONS |= {"precision": "fp32", "distil_learning_rate": 1e-3}
 
 

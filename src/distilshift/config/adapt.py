@@ -49,8 +49,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     method: Method = option(
         "second-opinion",
-        "How the teacher meets the target: none is plain distillation, second-opinion asks the words of all texts about "
-        "its labels, the others change it; docs/methods.md has them all.",
+        "How the teacher meets the target: none is plain distillation, second-opinion asks the words of the texts what "
+        "they say of its labels, the others change it; docs/methods.md has them all.",
     )
     opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "The words' share in the labels: method second-opinion."
@@ -75,7 +75,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     gate: bool = option(
         True,
-        "Use the adapted teacher only if no sign of harm is found; else the student learns from the unadapted one.",
+        "Use what adaptation made only if no sign of harm is found; else the student learns from the teacher as it came.",
     )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
     neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")

@@ -1,0 +1,197 @@
+"""What words say of a teacher's labels, and class shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.kernel_ridge import KernelRidge
+from transformers import AutoTokenizer
+
+from distilshift import adapt, second_opinion
+from distilshift.bundle import Statistics
+from distilshift.config import AdaptConfig
+from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.gate import decide_labels
+from distilshift.judging import Judge
+from distilshift.metrics import softmax
+from distilshift.priors import bias_towards
+from distilshift.run import open_run
+from distilshift.second_opinion import BLOCK_TEXTS, MIN_TEXTS, SecondOpinion, leave_one_out, similarities
+from distilshift.shards import Rows
+from distilshift.target_prior import TargetPrior
+from distilshift.types import Example
+from distilshift.views import Reading
+from encoders import make_checkpoint
+
+UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
+FILLERS = ["the", "was", "a", "film", "book", "plot", "hero", "scene", "very", "and"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return AutoTokenizer.from_pretrained(make_checkpoint(tmp_path_factory.mktemp("model") / "bert"))
+
+
+def reviews(size: int, seed: int = 0) -> tuple[list[Example], NDArray[np.int64]]:
+    """Texts of which a third of the words tell the class, and the classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, size)
+    telling = [["bad", "poor", "awful"], ["good", "great", "fine"]]
+    words = [[*rng.choice(telling[label], 4), *rng.choice(FILLERS, 8)] for label in labels]
+    return [Example(" ".join(rng.permutation(each))) for each in words], labels
+
+
+def noisy_logits(labels: NDArray[np.int64], wrong: float, seed: int = 1) -> NDArray[np.float32]:
+    """A teacher that errs in a share of the texts, independently of their words."""
+    rng = np.random.default_rng(seed)
+    said = np.where(rng.random(len(labels)) < wrong, 1 - labels, labels)
+    margin = (2 * said - 1) * rng.uniform(0.5, 3, len(labels))
+    return np.stack([-margin / 2, margin / 2], axis=1).astype(np.float32)
+
+
+def asked(
+    tmp_path: Path,
+    tokenizer: Any,
+    texts: list[Example],
+    logits: NDArray[np.float32],
+    *,
+    weight: float = 0.5,
+    shares: tuple[float, ...] = (0.5, 0.5),
+    most: float = 0.0,
+) -> SecondOpinion:
+    corpus: Corpus = open_corpus(texts, AdaptConfig())
+    with open_run(tmp_path / "run", {}) as run:
+        found = second_opinion.second_opinion(
+            Rows([logits]), corpus, tokenizer, weight, np.array(shares), most, seed=0, run=run
+        )
+        whole = np.array(found.whole[np.arange(len(texts))])
+    return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
+
+
+def right(opinion: SecondOpinion, labels: NDArray[np.int64]) -> float:
+    return float((opinion.whole[np.arange(len(labels))].argmax(axis=1) == labels).mean())
+
+
+def test_words_correct_a_teacher(tmp_path: Path, tokenizer: Any):
+    texts, labels = reviews(800)
+    logits = noisy_logits(labels, wrong=0.2)
+    found = asked(tmp_path, tokenizer, texts, logits)
+    assert found.weight == 0.5
+    assert found.correlation > 0.4
+    assert right(found, labels) > (logits.argmax(axis=1) == labels).mean() + 0.08
+
+
+def test_without_weight_labels_stay(tmp_path: Path, tokenizer: Any):
+    texts, labels = reviews(MIN_TEXTS)
+    logits = noisy_logits(labels, wrong=0.2)
+    found = asked(tmp_path, tokenizer, texts, logits, weight=0.0)
+    np.testing.assert_allclose(found.whole[np.arange(len(texts))], logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("reason", ["few texts", "labels that words do not tell"])
+def test_words_that_tell_nothing_are_not_heard(tmp_path: Path, tokenizer: Any, reason: str):
+    texts, labels = reviews(MIN_TEXTS - (reason == "few texts"))
+    if reason != "few texts":
+        labels = np.random.default_rng(5).permutation(labels)
+    logits = noisy_logits(labels, wrong=0.1)
+    found = asked(tmp_path, tokenizer, texts, logits)
+    assert found.weight == 0
+    np.testing.assert_allclose(found.whole[np.arange(len(texts))], logits, atol=1e-6)
+
+
+def test_many_texts_learn_in_blocks(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
+    texts, labels = reviews(900)
+    sizes: list[int] = []
+    monkeypatch.setattr(second_opinion, "BLOCK_TEXTS", 400)
+    inner = similarities
+
+    def noted(block: Any, tokenizer: Any) -> Any:
+        sizes.append(len(block))
+        return inner(block, tokenizer)
+
+    monkeypatch.setattr(second_opinion, "similarities", noted)
+    found = asked(tmp_path, tokenizer, texts, noisy_logits(labels, wrong=0.2))
+    assert sizes == [300, 300, 300]
+    assert BLOCK_TEXTS > 400
+    assert right(found, labels) > 0.85
+
+
+def test_leave_one_out_is_what_a_model_without_the_text_says():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(12, 5))
+    targets = rng.normal(size=(12, 3))
+    kernel = rows @ rows.T
+    found = leave_one_out(kernel, targets, 0.7)
+    for index in range(12):
+        rest = np.delete(np.arange(12), index)
+        model = KernelRidge(alpha=0.7, kernel="precomputed").fit(kernel[np.ix_(rest, rest)], targets[rest])
+        np.testing.assert_allclose(found[index], model.predict(kernel[index, rest][None])[0], atol=1e-10)
+
+
+def test_similarities(tokenizer: Any):
+    texts = [Example("good film"), Example("good film"), Example("bad book", "good film"), Example("the plot")]
+    found = similarities([*texts, texts[3], texts[2]], tokenizer)
+    np.testing.assert_allclose(np.diag(found), 1.0, atol=1e-9)
+    assert found[0, 1] == pytest.approx(1.0)
+    assert found[0, 2] == 0  # a pair's second text is not its first
+    assert found[0, 3] == 0
+    assert not similarities([Example("good"), Example("film")], tokenizer).any()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_a_bias_moves_shares_all_the_way_or_as_far_as_it_may(classes: int):
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(400, classes)) * 2 + np.linspace(0, 1, classes)
+    shares = rng.dirichlet(np.full(classes, 20.0))
+    before = softmax(logits).mean(axis=0)
+    whole = softmax(logits + bias_towards(logits, shares, 1.0)).mean(axis=0)
+    np.testing.assert_allclose(whole, shares, atol=1e-5)
+    apart = np.abs(shares - before).sum() / 2
+    part = softmax(logits + bias_towards(logits, shares, apart / 4)).mean(axis=0)
+    np.testing.assert_allclose(part, before + (shares - before) / 4, atol=1e-5)
+    assert not bias_towards(logits, shares, 0.0).any()
+    assert not bias_towards(logits, before, 1.0).any()
+
+
+def test_class_shares_move_in_the_labels(tmp_path: Path, tokenizer: Any):
+    texts, labels = reviews(MIN_TEXTS)
+    logits = noisy_logits(labels, wrong=0.05) + np.array([0, 1], np.float32)
+    found = asked(tmp_path, tokenizer, texts, logits, most=1.0)
+    whole = found.whole[np.arange(len(texts))]
+    np.testing.assert_allclose(softmax(whole).mean(axis=0), 0.5, atol=1e-5)
+    assert found.bias[0] > 0 > found.bias[1]
+
+
+@pytest.mark.parametrize(("origin", "confidence", "expected"), [("given", 0.9, 1.0), ("uniform", 0.9, 0.1)])
+def test_how_far_shares_may_move(tmp_path: Path, origin: str, confidence: float, expected: float):
+    logits = np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))
+    rows = Rows([logits])
+    statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=confidence)
+    with open_run(tmp_path / "run", {}) as run:
+        prior = TargetPrior((0.5, 0.5), origin, "")
+        assert Judge(Reading(rows, rows), statistics, 0, run).doubt(prior) == pytest.approx(expected, abs=1e-6)
+        assert Judge(Reading(rows, rows), None, 0, run).doubt(UNIFORM) == 0
+
+
+def test_the_gate_looks_at_labels_not_at_certainty():
+    rng = np.random.default_rng(0)
+    sure = softmax(np.stack([-(z := rng.normal(size=300) * 3), z], axis=1))
+    calm = softmax(np.stack([-z / 2, z / 2], axis=1))
+    assert decide_labels(sure, calm, UNIFORM, None).chosen == "adapted"
+    other = decide_labels(sure, calm[::-1], UNIFORM, None)
+    assert other.chosen == "unadapted"
+    assert other.reason.startswith("The second opinion was refused: both give the same label")
+
+
+def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any):
+    from distilshift import gate
+
+    monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
+    facts = adapt(teacher_bundle, target_file, tmp_path / "s", student_layers=1, distil_epochs=2).summary
+    assert facts["method"] == "second-opinion"
+    assert facts["adaptation"] == "accepted"
+    assert "the words of the texts say together" in (tmp_path / "s" / "README.md").read_text()
