@@ -75,7 +75,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     gate: bool = option(
         True,
-        "Use what adaptation made only if no sign of harm is found; else the student learns from the teacher as it came.",
+        "Use what adaptation made only if no sign of harm is found; else the student learns of the teacher as it came.",
     )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
     neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")
