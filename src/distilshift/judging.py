@@ -120,14 +120,15 @@ class Judge:
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
 
-    def doubt(self, prior: TargetPrior) -> float:
+    def doubt(self, given: TargetPrior | None) -> float:
         """How far class shares may be moved towards the expected ones, as a total variation distance, 0 to 1.
 
-        All the way to shares that the user gave. Else by as much as the teacher has lost of its mean confidence: that
-        is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
-        shares cannot be further off than that by its new errors alone. Without statistics, not at all.
+        All the way to shares that the user gave, uniform ones among them. Else by as much as the teacher has lost of
+        its mean confidence: that is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of
+        confidences), and class shares cannot be further off than that by its new errors alone. Without statistics, not
+        at all.
         """
-        if prior.origin == "given":
+        if given:
             return 1.0
         if self._statistics is None or self._statistics.validation_confidence is None:
             return 0.0

@@ -265,8 +265,9 @@ def _second_opinion(
     run: RunDirectory,
 ) -> tuple[Judgement, SecondOpinion | None]:
     """Ask the words about the teacher's labels, and say whether what they changed may be used."""
-    prior = judge.prior(given_prior(config.target_prior, manifest.label_names))
-    wanted = (config.opinion_weight, prior.array(), judge.doubt(prior), config.seed)
+    given = given_prior(config.target_prior, manifest.label_names)
+    prior = judge.prior(given)
+    wanted = (config.opinion_weight, prior.array(), judge.doubt(given), config.seed)
     opinion = second_opinion(unadapted.whole, corpus, teacher.tokenizer, *wanted, run)
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion

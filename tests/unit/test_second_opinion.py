@@ -166,15 +166,14 @@ def test_class_shares_move_in_the_labels(tmp_path: Path, tokenizer: Any):
     assert found.bias[0] > 0 > found.bias[1]
 
 
-@pytest.mark.parametrize(("origin", "confidence", "expected"), [("given", 0.9, 1.0), ("uniform", 0.9, 0.1)])
-def test_how_far_shares_may_move(tmp_path: Path, origin: str, confidence: float, expected: float):
+@pytest.mark.parametrize(("given", "confidence", "expected"), [(UNIFORM, 0.9, 1.0), (None, 0.9, 0.1), (None, 0.7, 0)])
+def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, confidence: float, expected: float):
     logits = np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))
     rows = Rows([logits])
     statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=confidence)
     with open_run(tmp_path / "run", {}) as run:
-        prior = TargetPrior((0.5, 0.5), origin, "")
-        assert Judge(Reading(rows, rows), statistics, 0, run).doubt(prior) == pytest.approx(expected, abs=1e-6)
-        assert Judge(Reading(rows, rows), None, 0, run).doubt(UNIFORM) == 0
+        assert Judge(Reading(rows, rows), statistics, 0, run).doubt(given) == pytest.approx(expected, abs=1e-6)
+        assert Judge(Reading(rows, rows), None, 0, run).doubt(None) == 0
 
 
 def test_the_gate_looks_at_labels_not_at_certainty():

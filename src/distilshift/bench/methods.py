@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
     "aad-source-free-kd": Method("AaD (attracting, dispersing), then distillation", options=_then_plain("aad")),
     "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
+    "shares-known": Method("distilshift, class shares known to be equal", options={"target_prior": "uniform"}),
     "with-shot-im": Method("distilshift with SHOT-IM for the second opinion", options={"method": "shot-im"}),
     "joint": Method("distilshift, joint", options={"feedback": 0.5}),
     "masked": Method("distilshift with masked copies", options={"masked_consistency": 1.0}),
