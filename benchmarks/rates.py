@@ -39,18 +39,20 @@ def lean_forward_flops(config: Any, lengths: NDArray[np.integer]) -> int:
     return whole + _first_token_flops(config, lengths) + _head_flops(config, lengths)
 
 
-def lean_training_flops(config: Any, lengths: NDArray[np.integer], frozen: int) -> int:
-    """Forward and backward pass of `lean_forward_flops`, where the lowest layers do not learn.
+def lean_training_flops(config: Any, lengths: NDArray[np.integer], frozen: int, epochs: int = 1) -> int:
+    """Forward and backward passes of `lean_forward_flops`, where the lowest layers do not learn.
 
     Args:
         config: as above, of more than `frozen` layers.
         lengths: (texts,).
         frozen: layers that only compute; the maps into the lowest layer that learns need no gradient of their inputs
             then. With 0 the embeddings learn, and it does.
+        epochs: passes over the texts; layers that only compute do so once (`distilshift.frozen_states`).
     """
-    learning = lean_forward_flops(config, lengths) - frozen * _layer_flops(config, lengths)
-    flops = frozen * _layer_flops(config, lengths) + TRAINING_FACTOR * learning
-    return flops - (_entry_flops(config, lengths, config.num_hidden_layers - frozen) if frozen else 0)
+    below = frozen * _layer_flops(config, lengths)
+    learning = TRAINING_FACTOR * (lean_forward_flops(config, lengths) - below)
+    learning -= _entry_flops(config, lengths, config.num_hidden_layers - frozen) if frozen else 0
+    return below + epochs * learning
 
 
 def _layer_flops(config: Any, lengths: NDArray[np.integer]) -> int:

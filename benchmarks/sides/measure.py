@@ -80,13 +80,12 @@ def flops_of(side: Side, task: Task, lengths: NDArray[np.int64]) -> int:
     epochs, teacher, student = task.config.distil_epochs, task.teacher.model.config, task.student.model.config
     if side.lean:
         flops = lean_forward_flops(teacher, lengths)
-        learning = lean_training_flops(
-            student, lengths, frozen_count(student.num_hidden_layers, task.config.distil_frozen_layers)
-        )
+        frozen = frozen_count(student.num_hidden_layers, task.config.distil_frozen_layers)
+        learning = lean_training_flops(student, lengths, frozen, epochs)
     else:
         flops = transformer_flops(teacher, lengths) * (epochs if side.teacher_each_epoch else 1)
-        learning = TRAINING_FACTOR * transformer_flops(student, lengths)
-    return flops + (epochs * learning if side.trains else 0)
+        learning = epochs * TRAINING_FACTOR * transformer_flops(student, lengths)
+    return flops + (learning if side.trains else 0)
 
 
 def _rates(side: Side, task: Task, seconds: float) -> dict[str, float]:

@@ -76,6 +76,10 @@ def test_lean_flops_are_what_torch_counts(tmp_path: Path, frozen: int):
     assert forward.get_total_flops() == rates.lean_forward_flops(model.config, lengths)
     both = forward.get_total_flops() + backward.get_total_flops()
     assert both == rates.lean_training_flops(model.config, lengths, frozen)
+    again = rates.lean_training_flops(model.config, lengths, frozen, epochs=2) - both
+    below = rates.lean_forward_flops(model.config, lengths)
+    model.config.num_hidden_layers -= frozen
+    assert both - again == below - rates.lean_forward_flops(model.config, lengths)  # the frozen layers ran once
 
 
 def test_matmul_rate_is_a_rate(checkpoint: Path, brief_rates: None):
