@@ -90,16 +90,21 @@ class BlackBox:
         rows = Rows([said.astype(np.float32)])
         return Reading(rows, rows)
 
-    def views(self, student: Classifier, corpus: Corpus, config: AdaptConfig, run: RunDirectory) -> list[LabelledView]:
+    def views(
+        self, student: Classifier, corpus: Corpus, labels: Rows, config: AdaptConfig, run: RunDirectory
+    ) -> list[LabelledView]:
         """The whole texts and their spans, tokenised for the student; a span has its text's label."""
-        count, said = view_count(config.distil_epochs, config.spans), self.reading().whole
+        count = view_count(config.distil_epochs, config.spans)
         with progress.stage("tokenising", len(corpus) * count) as advance:
             stores = view_tokens(student, "student", corpus, count, config, run, advance)
-        return [LabelledView(store, said, said, 1.0) for store in stores]
+        return [LabelledView(store, labels, labels, 1.0) for store in stores]
 
 
 def _require_possible(config: AdaptConfig) -> None:
-    given = [("method", config.method, ("dine", "none")), ("distillation", config.distillation, ("soft-targets",))]
+    given = [
+        ("method", config.method, ("dine", "second-opinion", "none")),
+        ("distillation", config.distillation, ("soft-targets",)),
+    ]
     for name, value, possible in given:
         if value not in possible:
             raise ConfigError(

@@ -80,8 +80,7 @@ class JointObjective(DistilObjective):
         if not self._config.feedback:
             return super().targets(batch)
         view = self._view(batch.epoch)
-        said = torch.from_numpy(view.teacher_logits[batch.indices])
-        return mixture_logits(said, self._bank[batch.indices], view.text_weight)
+        return mixture_logits(view.own(batch.indices), self._bank[batch.indices], view.text_weight)
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         if self._masking is None:

@@ -174,7 +174,7 @@ def _distilled(
     judge = Judge(unadapted, manifest.statistics, config.seed, run)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(teacher, judge, unadapted, manifest, corpus, config, run)
+        judgement, opinion = _second_opinion(teacher.tokenizer, judge, unadapted, manifest, corpus, config, run)
     elif config.method in OBJECTIVES:
         judgement = _adapted(teacher, judge, manifest, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
@@ -219,11 +219,13 @@ def _distilled_box(
         return plan.build(make(plan.shape.layers))
 
     student = again()
-    views = box.views(student, corpus, config, run)
-    lesson = Lesson(views, config, accelerator, run, _expected(JUDGEMENT, manifest, config))
+    judge, judgement, opinion = Judge(box.reading(), manifest.statistics, config.seed, run), JUDGEMENT, None
+    if config.method == "second-opinion":
+        judgement, opinion = _second_opinion(student.tokenizer, judge, box.reading(), manifest, corpus, config, run)
+    views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
+    lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
     given = given_prior(config.target_prior, manifest.label_names)
-    judge = Judge(box.reading(), manifest.statistics, config.seed, run)
-    student, judgement = learn_guarded(student, again, lesson, judge, given, JUDGEMENT)
+    student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
     return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary)
 
 
@@ -256,7 +258,7 @@ def _adapted(
 
 
 def _second_opinion(
-    teacher: Classifier,
+    tokenizer: Any,
     judge: Judge,
     unadapted: Reading,
     manifest: Manifest,
@@ -268,7 +270,7 @@ def _second_opinion(
     given = given_prior(config.target_prior, manifest.label_names)
     prior = judge.prior(given)
     wanted = (config.opinion_weight, prior.array(), judge.doubt(given), config.seed)
-    opinion = second_opinion(unadapted.whole, corpus, teacher.tokenizer, *wanted, run)
+    opinion = second_opinion(unadapted.whole, corpus, tokenizer, *wanted, run)
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
     judgement = judge.judge_opinion(opinion.whole, prior)

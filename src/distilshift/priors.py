@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.errors import EstimateError
-from distilshift.metrics import Floats, Ints, softmax
+from distilshift.metrics import Floats, Ints
 from distilshift.select import checked_probabilities
 
 # Below this the confusion matrix says next to nothing of the shares: balanced accuracy 0.55 for two classes.
@@ -136,35 +136,3 @@ def bbse_prior(
     note = "" if solved[lowest] >= -1e-9 else f"class {lowest} came out at {solved[lowest]:.3f} and was set to 0"
     shares = solved.clip(min=0.0) / solved.clip(min=0.0).sum()
     return PriorEstimate((len(found) * shares + pseudo_texts * source) / (len(found) + pseudo_texts), note=note)
-
-
-def bias_towards(
-    logits: Floats, shares: Floats, most: float, rounds: int = 500, tolerance: float = 1e-6
-) -> NDArray[np.float64]:
-    """What to add to the logits of all texts so that their mean prediction moves towards some class shares.
-
-    By the fixed point b += log(wanted) - log(mean softmax(logits + b)), which for two classes is a threshold.
-
-    Args:
-        logits: (texts, classes), finite.
-        shares: (classes,), above 0, summing to 1.
-        most: the mean prediction moves by this total variation distance at the most, 0 to 1, and not beyond `shares`.
-        rounds: of the fixed point, at the most.
-        tolerance: of a share.
-
-    Returns:
-        (classes,) with mean 0.
-    """
-    values, bias = logits.astype(np.float64), np.zeros(logits.shape[1])
-    mean = softmax(values).mean(axis=0)
-    apart = float(np.abs(shares - mean).sum()) / 2
-    if apart <= 0 or most <= 0:
-        return bias
-    wanted = mean + min(1.0, most / apart) * (shares - mean)
-    for _ in range(rounds):
-        step = np.log(wanted) - np.log(mean.clip(min=1e-300))
-        bias += step - step.mean()
-        mean = softmax(values + bias).mean(axis=0)
-        if np.abs(wanted - mean).max() <= tolerance:
-            break
-    return bias

@@ -18,14 +18,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from distilshift import progress
 from distilshift.data.corpus import Corpus
+from distilshift.losses.joint import align_shares
 from distilshift.mapped import Arrays
 from distilshift.metrics import Floats, softmax
-from distilshift.priors import bias_towards
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows
 from distilshift.types import Example
@@ -39,6 +40,8 @@ MIN_TEXTS = 500
 MIN_CORRELATION = 0.3
 # Of features of length 1, so that a text tells as much of itself as this keeps back.
 RIDGE = 1.0
+# Of moving class shares: each is a pass over the logits.
+ALIGNING_ROUNDS = 300
 
 
 @dataclass(frozen=True)
@@ -163,3 +166,24 @@ def leave_one_out(kernel: NDArray[np.float64], targets: NDArray[np.float64], rid
     """
     inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
     return targets - (inverse @ targets) / np.diag(inverse)[:, None]
+
+
+def bias_towards(logits: NDArray[np.float64], shares: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """What to add to the logits of all texts so that their mean prediction moves towards some class shares.
+
+    Args:
+        logits: (texts, classes), finite.
+        shares: (classes,), above 0, summing to 1.
+        most: the mean prediction moves by this total variation distance at the most, and not beyond `shares`.
+
+    Returns:
+        (classes,) with mean 0.
+    """
+    mean = softmax(logits).mean(axis=0)
+    apart = float(np.abs(shares - mean).sum()) / 2
+    if apart <= 0 or most <= 0:
+        return np.zeros_like(mean)
+    wanted = mean + min(1.0, most / apart) * (shares - mean)
+    given = torch.from_numpy(logits).log_softmax(dim=1)
+    moved = align_shares(given, torch.from_numpy(wanted), ALIGNING_ROUNDS)[0] - given[0]
+    return (moved - moved.mean()).numpy()

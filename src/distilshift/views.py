@@ -45,11 +45,14 @@ class LabelledView:
     text_weight: float = 0.0
     bias: NDArray[np.float32] | None = None
 
+    def own(self, indices: NDArray[np.integer]) -> Tensor:
+        """Logits of this version alone, (len(indices), classes) float32."""
+        said = torch.from_numpy(self.teacher_logits[indices])
+        return said if self.bias is None else said + torch.from_numpy(self.bias)
+
     def targets(self, indices: NDArray[np.integer]) -> Tensor:
         """Logits to learn from, (len(indices), classes) float32."""
-        own = torch.from_numpy(self.teacher_logits[indices])
-        if self.bias is not None:
-            own = own + torch.from_numpy(self.bias)
+        own = self.own(indices)
         if self.text_logits is None:
             return own
         return mixture_logits(own, torch.from_numpy(self.text_logits[indices]), self.text_weight)

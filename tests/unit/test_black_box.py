@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilshift import adapt, pipeline
+from distilshift import adapt, gate, pipeline, second_opinion
 from distilshift.black_box import LOWEST, BlackBox
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig, resolve
@@ -73,6 +73,16 @@ def test_a_student_learns_what_the_file_says(
     assert {path.name for path in tmp_path.iterdir()} == {"s", "probs.csv"}
 
 
+@pytest.mark.usefixtures("quick_export")
+def test_words_are_asked_about_the_file_too(
+    target_file: Path, probabilities: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(second_opinion, "MIN_TEXTS", 100)
+    monkeypatch.setattr(gate, "MIN_DISTINCT", 20)  # the texts are made of few words
+    summary = adapted(target_file, tmp_path / "s", probabilities, tiny_encoder, method="second-opinion")
+    assert (summary["method"], summary["adaptation"]) == ("second-opinion", "accepted")
+
+
 def box_of(rows: list[list[float]]) -> BlackBox:
     return BlackBox(Probabilities("probs.csv", ["a", "b"], np.array(rows, np.float32), "0"))
 
@@ -81,8 +91,9 @@ def test_spans_have_their_texts_labels_and_zeros_a_logarithm(tiny_encoder: Path,
     config = AdaptConfig(spans=2, distil_epochs=6, span_min_words=1, max_length=32)
     box = box_of([[0.2, 0.8], [1.0, 0.0]])
     student = load_classifier(str(tiny_encoder), 32, ["a", "b"])
+    corpus = open_corpus(["good book it was", "bad film"], config)
     with open_run(tmp_path / "run", {}) as run:
-        views = box.views(student, open_corpus(["good book it was", "bad film"], config), config, run)
+        views = box.views(student, corpus, box.reading().whole, config, run)
     assert len(views) == 3
     assert views[1].texts.lengths[0] <= views[0].texts.lengths[0]
     for view in views:

@@ -18,9 +18,8 @@ from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.gate import decide_labels
 from distilshift.judging import Judge
 from distilshift.metrics import softmax
-from distilshift.priors import bias_towards
 from distilshift.run import open_run
-from distilshift.second_opinion import BLOCK_TEXTS, MIN_TEXTS, SecondOpinion, leave_one_out, similarities
+from distilshift.second_opinion import BLOCK_TEXTS, MIN_TEXTS, SecondOpinion, bias_towards, leave_one_out, similarities
 from distilshift.shards import Rows
 from distilshift.target_prior import TargetPrior
 from distilshift.types import Example

@@ -42,7 +42,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     teacher_probabilities: str | None = option(
         None,
         "In the place of a teacher: a file (CSV, TSV, JSONL, Parquet, npz) of its probabilities, a row a text in the "
-        "order of the texts, a column a class; method is dine then, unless none is given.",
+        "order of the texts, a column a class; method is dine then, unless none or second-opinion is given.",
     )
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
