@@ -58,9 +58,9 @@ def accuracy_table() -> str:
     harmed = int((_gains(means)[:, 0] < -1).sum())
     lines.append(
         "\nAccuracy in per cent on the 400 held-out reviews; the last column is on all 2,000, the 1,600 unlabelled "
-        f"training texts among them. {len(found)} of {len(table.matrix.pairs())} pairs, {harmed} of them more than a point "
-        "below plain distillation. A MiniLM-L6 teacher, a student of three of its layers, the same number of steps. Made "
-        "by `make bench`."
+        f"training texts among them. {len(found)} of {len(table.matrix.pairs())} pairs, {harmed} of them more than a "
+        "point below plain distillation. A MiniLM-L6 teacher, a student of three of its layers, the same number of "
+        "steps. Made by `make bench`."
     )
     return "\n".join(lines)
 
