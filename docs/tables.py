@@ -227,7 +227,28 @@ def bench_tables() -> str:
     return report.report(RESULTS)
 
 
+ESTIMATES = {
+    "difference_of_confidences": "difference of confidences",
+    "atc": "ATC",
+    "mean of both": "mean of the two",
+    "validation_accuracy": "validation accuracy, as it is",
+}
+
+
+def estimators_table() -> str:
+    """Errors of benchmarks/estimators.py."""
+    result = json.loads((RESULTS / "estimators.json").read_text(encoding="utf-8"))
+    lines = ["| estimate | mean absolute error, points | mean error |", "|---|---|---|"]
+    for name, title in ESTIMATES.items():
+        found = result["errors"][name]
+        lines.append(f"| {title} | {100 * found['absolute']:.1f} | {100 * found['bias']:+.1f} |")
+    truth = [100 * row["accuracy"] for row in result["rows"]]
+    lines.append(f"\n{len(truth)} pairs of teacher and target; true accuracies {min(truth):.0f} to {max(truth):.0f} %.")
+    return "\n".join(lines)
+
+
 TABLES = {
+    "estimators": estimators_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
@@ -240,7 +261,7 @@ TABLES = {
     "agreement": agreement_table,
     "bench": bench_tables,
 }
-PAGES = ("README.md", "docs/edge.md", "docs/performance.md", "docs/reliability.md", "docs/results.md")
+PAGES = ("README.md", "docs/edge.md", "docs/performance.md", "docs/reliability.md", "docs/results.md", "docs/trust.md")
 
 
 def fill(page: str) -> str:

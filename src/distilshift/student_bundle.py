@@ -143,7 +143,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "max_windows": windows_read,
         "method": config.method,
         **made.judgement.summary(student.label_names),
-        **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher, config),
+        **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
@@ -154,10 +154,10 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
 
 
 def _estimate(
-    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest, config: AdaptConfig
+    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest
 ) -> dict[str, Any]:
     """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
-    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics, config.seed)
+    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics)
     return {
         "estimated_accuracy": found.accuracy if found else None,
         "estimated_accuracy_interval": [found.low, found.high] if found else None,

@@ -12,7 +12,14 @@ import pytest
 from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
-from distilshift.gate import GateDecision, accuracy_estimate, decide, decide_student, student_estimate
+from distilshift.gate import (
+    GateDecision,
+    accuracy_estimate,
+    confidence_estimate,
+    decide,
+    decide_student,
+    student_estimate,
+)
 from distilshift.target_prior import TargetPrior, given_prior
 
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
@@ -180,7 +187,7 @@ def test_the_students_estimate_is_no_further_from_the_teachers_than_their_labels
     before, after = teachers()
     statistics = known()
     sure = student_estimate(rows(10 * after), rows(before), statistics)
-    anchor, alone = accuracy_estimate(rows(before), statistics), accuracy_estimate(rows(10 * after), statistics)
+    anchor, alone = (confidence_estimate(rows(each), statistics) for each in (before, 10 * after))
     apart = np.mean((before > 0) != (after > 0))
     assert alone.accuracy > anchor.accuracy + apart  # there is something to cut
     assert sure.accuracy == pytest.approx(anchor.accuracy + apart, abs=1e-12)
