@@ -174,7 +174,7 @@ def _distilled(
     judge = Judge(unadapted, manifest.statistics, config.seed, run)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(teacher.tokenizer, judge, unadapted, manifest, corpus, config, run)
+        judgement, opinion = _second_opinion(teacher, judge, unadapted, manifest, corpus, config, run)
     elif config.method in OBJECTIVES:
         judgement = _adapted(teacher, judge, manifest, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
@@ -221,7 +221,7 @@ def _distilled_box(
     student = again()
     judge, judgement, opinion = Judge(box.reading(), manifest.statistics, config.seed, run), JUDGEMENT, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(student.tokenizer, judge, box.reading(), manifest, corpus, config, run)
+        judgement, opinion = _second_opinion(student, judge, box.reading(), manifest, corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
     given = given_prior(config.target_prior, manifest.label_names)
@@ -258,7 +258,7 @@ def _adapted(
 
 
 def _second_opinion(
-    tokenizer: Any,
+    classifier: Classifier,
     judge: Judge,
     unadapted: Reading,
     manifest: Manifest,
@@ -270,7 +270,7 @@ def _second_opinion(
     given = given_prior(config.target_prior, manifest.label_names)
     prior = judge.prior(given)
     wanted = (config.opinion_weight, prior.array(), judge.doubt(given), config.seed)
-    opinion = second_opinion(unadapted.whole, corpus, tokenizer, *wanted, run)
+    opinion = second_opinion(unadapted.whole, corpus, classifier, *wanted, run)
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
     judgement = judge.judge_opinion(opinion.whole, prior)

@@ -13,9 +13,8 @@ reason to think that their present ones are its error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +22,17 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from distilshift import progress
+from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus
+from distilshift.encoder import Classifier
 from distilshift.losses.joint import align_shares
 from distilshift.mapped import Arrays
 from distilshift.metrics import Floats, softmax
 from distilshift.run import RunDirectory
-from distilshift.shards import Rows
-from distilshift.types import Example
+from distilshift.shards import Rows, token_store
 
+# Pieces of a text that are read: all of them.
+WHOLE = 2**30
 # Texts that learn from one another: their kernel has so many rows and columns, and time and memory stay linear.
 BLOCK_TEXTS = 2_000
 # Fewer texts do not show what their words mean: with 300 the labels were worse for it (benchmarks/LOG.md).
@@ -64,7 +66,7 @@ class SecondOpinion:
 def second_opinion(
     logits: Rows,
     texts: Corpus,
-    tokenizer: Any,
+    classifier: Classifier,
     weight: float,
     shares: NDArray[np.float64],
     most: float,
@@ -76,18 +78,20 @@ def second_opinion(
     Args:
         logits: the teacher's, (texts, classes), of the whole texts.
         texts: these texts.
-        tokenizer: a fast tokenizer; its pieces are the words.
+        classifier: whose tokenizer; its pieces are the words.
         weight: the words' share in the labels, 0 to 1.
         shares: (classes,), those that are expected.
         most: how far the mean prediction may be moved towards them, as a total variation distance, 0 to 1.
         seed: of the blocks.
         run: keeps the result.
     """
+    with progress.stage("tokenising", len(texts)) as advance:
+        words = token_store(replace(classifier, max_length=WHOLE), texts, len(texts), run, "words", advance)
 
     def compute() -> Arrays:
         with progress.stage("second opinion", len(texts)) as advance:
             own = _centred(logits[np.arange(len(logits))])
-            said, correlation = _said(own, texts, tokenizer, seed, advance)
+            said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
         heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
         bias = bias_towards(mixed, shares, most)
@@ -105,14 +109,14 @@ def _centred(logits: Floats) -> NDArray[np.float64]:
 
 
 def _said(
-    own: NDArray[np.float64], texts: Corpus, tokenizer: Any, seed: int, advance: progress.Advance
+    own: NDArray[np.float64], words: TokenStore, special: Sequence[int], seed: int, advance: progress.Advance
 ) -> tuple[NDArray[np.float64], float]:
     """What the words say, as logits with the mean and the spread of the teacher's, and how well they follow it."""
     targets = softmax(own)
     targets -= targets.mean(axis=0)
     said = np.zeros_like(own)
     for block in _blocks(len(own), seed):
-        kernel = similarities(texts.at(block), tokenizer)
+        kernel = similarities([features(*words.row(index), special) for index in block])
         said[block] = leave_one_out(kernel, targets[block], RIDGE)
         advance(len(block))
     spread = own - own.mean(axis=0)
@@ -132,25 +136,34 @@ def _blocks(size: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield np.sort(block)
 
 
-def similarities(texts: Sequence[Example], tokenizer: Any) -> NDArray[np.float64]:
-    """Cosines of the texts' word pieces and pairs of neighbouring pieces, (texts, texts), by TF-IDF.
+def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Sequence[int]) -> list[str]:
+    """A text's pieces and pairs of neighbouring ones; those of a pair's second text are others than its first one's.
+
+    Args:
+        ids: (tokens,).
+        type_ids: (tokens,); 1 marks the second text.
+        special: ids that are no words.
+    """
+    kept = ~np.isin(ids, special)
+    found: list[str] = []
+    for mark, part in (("", ids[kept & (type_ids == 0)]), ("|", ids[kept & (type_ids == 1)])):
+        pieces = part.tolist()
+        found += [f"{mark}{piece}" for piece in pieces]
+        found += [f"{mark}{first} {second}" for first, second in pairwise(pieces)]
+    return found
+
+
+def similarities(texts: Sequence[list[str]]) -> NDArray[np.float64]:
+    """Cosines of texts by their features, (texts, texts), by TF-IDF.
 
     Counts c weigh 1 + log c; what occurs in one text only is left out.
     """
-    parts = [[item.text for item in texts], [item.pair or "" for item in texts]]
-    pieces = [tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in parts]
-    features = [_grams(first, "") + _grams(second, "|") for first, second in zip(*pieces, strict=True)]
     vectorizer = TfidfVectorizer(analyzer=list, min_df=2, sublinear_tf=True)
     try:
-        rows = vectorizer.fit_transform(features)
-    except ValueError:  # no piece is in two texts
+        rows = vectorizer.fit_transform(texts)
+    except ValueError:  # nothing is in two texts
         return np.zeros((len(texts), len(texts)))
     return np.asarray((rows @ rows.T).todense(), np.float64)
-
-
-def _grams(pieces: Sequence[int], mark: str) -> list[str]:
-    """Pieces and pairs of neighbours; the mark tells those of a pair's second text from those of its first."""
-    return [f"{mark}{piece}" for piece in pieces] + [f"{mark}{first} {second}" for first, second in pairwise(pieces)]
 
 
 def leave_one_out(kernel: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.kernel_ridge import KernelRidge
-from transformers import AutoTokenizer
 
 from distilshift import adapt, second_opinion
 from distilshift.bundle import Statistics
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.encoder import Classifier, load_classifier
 from distilshift.gate import decide_labels
 from distilshift.judging import Judge
 from distilshift.metrics import softmax
 from distilshift.run import open_run
-from distilshift.second_opinion import BLOCK_TEXTS, MIN_TEXTS, SecondOpinion, bias_towards, leave_one_out, similarities
+from distilshift.second_opinion import (
+    BLOCK_TEXTS,
+    MIN_TEXTS,
+    SecondOpinion,
+    bias_towards,
+    features,
+    leave_one_out,
+    similarities,
+)
 from distilshift.shards import Rows
 from distilshift.target_prior import TargetPrior
 from distilshift.types import Example
@@ -31,8 +40,8 @@ FILLERS = ["the", "was", "a", "film", "book", "plot", "hero", "scene", "very", "
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return AutoTokenizer.from_pretrained(make_checkpoint(tmp_path_factory.mktemp("model") / "bert"))
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return load_classifier(str(make_checkpoint(tmp_path_factory.mktemp("model") / "bert", num_labels=2)), 8)
 
 
 def reviews(size: int, seed: int = 0) -> tuple[list[Example], NDArray[np.int64]]:
@@ -54,7 +63,7 @@ def noisy_logits(labels: NDArray[np.int64], wrong: float, seed: int = 1) -> NDAr
 
 def asked(
     tmp_path: Path,
-    tokenizer: Any,
+    classifier: Classifier,
     texts: list[Example],
     logits: NDArray[np.float32],
     *,
@@ -65,7 +74,7 @@ def asked(
     corpus: Corpus = open_corpus(texts, AdaptConfig())
     with open_run(tmp_path / "run", {}) as run:
         found = second_opinion.second_opinion(
-            Rows([logits]), corpus, tokenizer, weight, np.array(shares), most, seed=0, run=run
+            Rows([logits]), corpus, classifier, weight, np.array(shares), most, seed=0, run=run
         )
         whole = np.array(found.whole[np.arange(len(texts))])
     return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
@@ -75,45 +84,44 @@ def right(opinion: SecondOpinion, labels: NDArray[np.int64]) -> float:
     return float((opinion.whole[np.arange(len(labels))].argmax(axis=1) == labels).mean())
 
 
-def test_words_correct_a_teacher(tmp_path: Path, tokenizer: Any):
+def test_words_correct_a_teacher(tmp_path: Path, classifier: Classifier):
     texts, labels = reviews(800)
     logits = noisy_logits(labels, wrong=0.2)
-    found = asked(tmp_path, tokenizer, texts, logits)
+    found = asked(tmp_path, classifier, texts, logits)
     assert found.weight == 0.5
     assert found.correlation > 0.4
     assert right(found, labels) > (logits.argmax(axis=1) == labels).mean() + 0.08
 
 
-def test_without_weight_labels_stay(tmp_path: Path, tokenizer: Any):
+def test_without_weight_labels_stay(tmp_path: Path, classifier: Classifier):
     texts, labels = reviews(MIN_TEXTS)
     logits = noisy_logits(labels, wrong=0.2)
-    found = asked(tmp_path, tokenizer, texts, logits, weight=0.0)
+    found = asked(tmp_path, classifier, texts, logits, weight=0.0)
     np.testing.assert_allclose(found.whole[np.arange(len(texts))], logits, atol=1e-6)
 
 
 @pytest.mark.parametrize("reason", ["few texts", "labels that words do not tell"])
-def test_words_that_tell_nothing_are_not_heard(tmp_path: Path, tokenizer: Any, reason: str):
+def test_words_that_tell_nothing_are_not_heard(tmp_path: Path, classifier: Classifier, reason: str):
     texts, labels = reviews(MIN_TEXTS - (reason == "few texts"))
     if reason != "few texts":
         labels = np.random.default_rng(5).permutation(labels)
     logits = noisy_logits(labels, wrong=0.1)
-    found = asked(tmp_path, tokenizer, texts, logits)
+    found = asked(tmp_path, classifier, texts, logits)
     assert found.weight == 0
     np.testing.assert_allclose(found.whole[np.arange(len(texts))], logits, atol=1e-6)
 
 
-def test_many_texts_learn_in_blocks(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
+def test_many_texts_learn_in_blocks(tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch):
     texts, labels = reviews(900)
     sizes: list[int] = []
     monkeypatch.setattr(second_opinion, "BLOCK_TEXTS", 400)
-    inner = similarities
 
-    def noted(block: Any, tokenizer: Any) -> Any:
+    def noted(block: Any) -> Any:
         sizes.append(len(block))
-        return inner(block, tokenizer)
+        return similarities(block)
 
     monkeypatch.setattr(second_opinion, "similarities", noted)
-    found = asked(tmp_path, tokenizer, texts, noisy_logits(labels, wrong=0.2))
+    found = asked(tmp_path, classifier, texts, noisy_logits(labels, wrong=0.2))
     assert sizes == [300, 300, 300]
     assert BLOCK_TEXTS > 400
     assert right(found, labels) > 0.85
@@ -131,14 +139,29 @@ def test_leave_one_out_is_what_a_model_without_the_text_says():
         np.testing.assert_allclose(found[index], model.predict(kernel[index, rest][None])[0], atol=1e-10)
 
 
-def test_similarities(tokenizer: Any):
-    texts = [Example("good film"), Example("good film"), Example("bad book", "good film"), Example("the plot")]
-    found = similarities([*texts, texts[3], texts[2]], tokenizer)
-    np.testing.assert_allclose(np.diag(found), 1.0, atol=1e-9)
+def test_similarities(classifier: Classifier):
+    texts = [Example("good film"), Example("good film"), Example("bad book"), Example("the plot"), Example("plot")]
+    store = replace(classifier, max_length=2**30).tokenise(texts)
+    found = similarities([features(*store.row(index), classifier.tokenizer.all_special_ids) for index in range(5)])
+    np.testing.assert_allclose(np.diag(found)[[0, 1, 3, 4]], 1.0, atol=1e-9)
     assert found[0, 1] == pytest.approx(1.0)
-    assert found[0, 2] == 0  # a pair's second text is not its first
     assert found[0, 3] == 0
-    assert not similarities([Example("good"), Example("film")], tokenizer).any()
+    assert found[3, 4] == pytest.approx(1.0)  # "plot"; "the" and "the plot" are in one text only
+    assert not found[2].any()
+    assert not similarities([["a"], ["b"]]).any()
+
+
+def test_features_are_pieces_and_pairs_without_special_ones():
+    ids, types = np.array([1, 7, 8, 2, 7, 2], np.int32), np.array([0, 0, 0, 0, 1, 1], np.uint8)
+    assert features(ids, types, [1, 2]) == ["7", "8", "7 8", "|7"]
+
+
+def test_whole_texts_are_read(tmp_path: Path, classifier: Classifier):
+    """The words of a text that come after what the network sees at once."""
+    texts, labels = reviews(800)
+    padded = [Example(" ".join(["the"] * 12) + " " + item.text) for item in texts]
+    assert classifier.max_length == 8
+    assert right(asked(tmp_path, classifier, padded, noisy_logits(labels, wrong=0.2)), labels) > 0.88
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -156,10 +179,10 @@ def test_a_bias_moves_shares_all_the_way_or_as_far_as_it_may(classes: int):
     assert not bias_towards(logits, before, 1.0).any()
 
 
-def test_class_shares_move_in_the_labels(tmp_path: Path, tokenizer: Any):
+def test_class_shares_move_in_the_labels(tmp_path: Path, classifier: Classifier):
     texts, labels = reviews(MIN_TEXTS)
     logits = noisy_logits(labels, wrong=0.05) + np.array([0, 1], np.float32)
-    found = asked(tmp_path, tokenizer, texts, logits, most=1.0)
+    found = asked(tmp_path, classifier, texts, logits, most=1.0)
     whole = found.whole[np.arange(len(texts))]
     np.testing.assert_allclose(softmax(whole).mean(axis=0), 0.5, atol=1e-5)
     assert found.bias[0] > 0 > found.bias[1]

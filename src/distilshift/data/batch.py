@@ -101,6 +101,13 @@ class TokenStore:
             inputs["input_ids"] = self._numbers[inputs["input_ids"]]
         return inputs
 
+    def row(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """One text's token ids, and which of a pair's texts each is of: both (tokens,)."""
+        home = int(np.searchsorted(self._starts, index, side="right")) - 1
+        shard, within = self._shards[home], index - int(self._starts[home])
+        span = slice(shard.offsets[within], shard.offsets[within + 1])
+        return shard.ids[span], shard.type_ids[span]
+
     def mark(self, seen: NDArray[np.bool_]) -> None:
         """Set seen[id] for each id in use, that of the padding included."""
         seen[self._pad_id] = True
