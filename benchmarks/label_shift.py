@@ -1,0 +1,120 @@
+"""What the second opinion does to a teacher's labels where classes are not equally frequent.
+
+    python benchmarks/label_shift.py benchmarks/scratch/teachers/*-0-*
+
+For each teacher bundle (a folder named after its source, as `distilshift bench` keeps them) and target, the target's
+training texts are resampled to several shares of positive ones, equally many of them at each share. Compared are the
+labels that a student would learn: the teacher's own, of whole texts, and those with the second opinion, the gate
+included. Labels of texts choose which texts stay, and measure. `benchmarks/configs/label-shift.toml` is for students.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import DOMAINS, RESULTS, hardware, load, revision
+from distilshift.bench.resample import POSITIVE, choose, largest_count
+from distilshift.bundle import MANIFEST, Manifest, read_manifest
+from distilshift.config import AdaptConfig
+from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.encoder import Classifier, load_classifier, scale_logits
+from distilshift.files import write_json
+from distilshift.judging import Judge
+from distilshift.precision import make_accelerator
+from distilshift.run import open_run
+from distilshift.second_opinion import second_opinion
+from distilshift.shards import Rows
+from distilshift.stage import versions
+from distilshift.student_bundle import temperature_of
+from distilshift.types import Example
+from distilshift.views import Reading, read_texts
+
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+CONFIG = AdaptConfig()
+
+
+def chosen(examples: list[Example], share: float) -> NDArray[np.bool_]:
+    """Which texts stay: as many at each share as the most extreme of `SHARES` allows."""
+    positive = sum(item.label == POSITIVE for item in examples)
+    size = min(largest_count(positive, len(examples) - positive, each) for each in SHARES)
+    kept = {id(item) for item in choose(examples, share, size, CONFIG.seed)}
+    return np.array([id(item) in kept for item in examples])
+
+
+def measure(bundle: Path, target: str) -> list[dict[str, Any]]:
+    """A row a share."""
+    manifest = read_manifest(bundle, "teacher")
+    examples = load(target, "train")
+    labels = np.array([manifest.label_names.index(str(item.label)) for item in examples])
+    classifier, accelerator = load_classifier(str(bundle), manifest.max_length), make_accelerator(CONFIG)
+    scale_logits(classifier.model, temperature_of(manifest))
+    corpus = open_corpus([replace(item, label=None) for item in examples], CONFIG)
+    with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
+        reading = read_texts(classifier, corpus, CONFIG, accelerator, run)
+        own = [np.array(rows[np.arange(len(examples))]) for rows in (reading.beginnings, reading.whole)]
+    return [
+        {"source": bundle.name.split("-")[0], "target": target, "share": share, "texts": int(mask.sum())}
+        | _at_share(classifier, manifest, corpus.only(mask), [each[mask] for each in own], labels[mask])
+        for share, mask in ((share, chosen(examples, share)) for share in SHARES)
+    ]
+
+
+def _at_share(
+    classifier: Classifier,
+    manifest: Manifest,
+    corpus: Corpus,
+    own: list[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+) -> dict[str, Any]:
+    reading = Reading(*(Rows([each]) for each in own))
+    with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
+        judge = Judge(reading, manifest.statistics, CONFIG.seed, run)
+        prior = judge.prior(None)
+        wanted = (CONFIG.opinion_weight, prior.array(), judge.doubt(None), CONFIG.seed)
+        opinion = second_opinion(reading.whole, corpus, classifier, *wanted, run)
+        judgement = judge.judge_opinion(opinion.whole, prior)
+        revised = np.array(opinion.whole[np.arange(len(labels))])
+    used = revised if judgement.adaptation == "accepted" else own[1]
+
+    def right(logits: NDArray[np.float32]) -> float:
+        return float((logits.argmax(axis=1) == labels).mean())
+
+    return {
+        "beginnings": right(own[0]),
+        "whole": right(own[1]),
+        "second_opinion": right(used),
+        "adaptation": judgement.adaptation,
+        "correlation": opinion.correlation,
+        "doubt": judge.doubt(None),
+        "prior": prior.shares,
+    }
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("teachers", nargs="+", type=Path, help="teacher bundles, named SOURCE-…")
+    parser.add_argument("--pairs", nargs="+", help="only these, as source:target; all pairs of the Amazon domains")
+    parser.add_argument("--out", type=Path, default=RESULTS / "label_shift.json")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for bundle in (path for path in options.teachers if (path / MANIFEST).is_file()):
+        source = bundle.name.split("-")[0]
+        pairs = options.pairs or [f"{source}:{name}" for name in DOMAINS[:4]]
+        for target in (name for name in DOMAINS if name != source and f"{source}:{name}" in pairs):
+            rows += measure(bundle, target)
+            for row in rows[-len(SHARES) :]:
+                print({key: row[key] for key in ("source", "target", "share", "whole", "second_opinion")}, flush=True)
+    result = {"table": "label-shift-of-labels", "code_revision": revision(), "versions": versions()}
+    write_json(options.out, result | {"hardware": hardware(), "config": CONFIG.to_dict(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
