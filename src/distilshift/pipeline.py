@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,8 @@ def _second_opinion(
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
     judgement = judge.judge_opinion(opinion.whole, prior)
+    remark = opinion.remark if config.opinion_weight else ""
+    judgement = replace(judgement, reason=judgement.reason + remark)
     return judgement, opinion if judgement.adaptation == "accepted" else None
 
 

@@ -62,6 +62,15 @@ class SecondOpinion:
     correlation: float
     weight: float
 
+    @property
+    def remark(self) -> str:
+        """Why words were not heard, as a sentence after another one; empty where they were."""
+        if self.weight:
+            return ""
+        few = f"there are {len(self.whole)} texts, and {MIN_TEXTS} would be needed"
+        unlike = f"what they say follows the teacher too little (correlation {self.correlation:.2f})"
+        return f" Words had no say: {few if len(self.whole) < MIN_TEXTS else unlike}."
+
 
 def second_opinion(
     logits: Rows,

@@ -89,6 +89,7 @@ def test_words_correct_a_teacher(tmp_path: Path, classifier: Classifier):
     logits = noisy_logits(labels, wrong=0.2)
     found = asked(tmp_path, classifier, texts, logits)
     assert found.weight == 0.5
+    assert found.remark == ""
     assert found.correlation > 0.4
     assert right(found, labels) > (logits.argmax(axis=1) == labels).mean() + 0.08
 
@@ -108,6 +109,8 @@ def test_words_that_tell_nothing_are_not_heard(tmp_path: Path, classifier: Class
     logits = noisy_logits(labels, wrong=0.1)
     found = asked(tmp_path, classifier, texts, logits)
     assert found.weight == 0
+    assert found.remark.startswith(" Words had no say: ")
+    assert ("500 would be needed" in found.remark) == (reason == "few texts")
     np.testing.assert_allclose(found.whole[np.arange(len(texts))], logits, atol=1e-6)
 
 
