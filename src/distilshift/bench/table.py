@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from distilshift.bench.job import MATRIX_FILE, read_result
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
+from distilshift.config import AdaptConfig, StageConfig, TeachConfig
 
 BASELINE = "plain-kd"
 # A pair is harmed by a method that is further below the baseline than this, as a fraction.
@@ -78,9 +79,12 @@ class Table:
         return [row for cell, row in self.rows.items() if cell.method == method]
 
     def is_mixed(self, method: str) -> bool:
-        """Whether the cells of a method were made with different options."""
+        """Whether the cells of a method were made with different options.
+
+        One that a cell is older than counts as its default, as in `--keep-older`.
+        """
         kinds = {
-            json.dumps([_without(row["config"]), _without(row["teacher_config"])], sort_keys=True)
+            json.dumps([_whole(AdaptConfig, row["config"]), _whole(TeachConfig, row["teacher_config"])], sort_keys=True)
             for row in self.of_method(method)
         }
         return len(kinds) > 1
@@ -111,8 +115,10 @@ class Table:
         return found
 
 
-def _without(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _VARIES}
+def _whole(kind: type[StageConfig], config: dict[str, Any]) -> dict[str, Any]:
+    """The options that count, those that are missing at their default; none where the row has none."""
+    values = kind().to_dict() | config if config else {}
+    return {key: value for key, value in values.items() if key not in _VARIES}
 
 
 def _digits(text: str) -> NDArray[np.float64]:
