@@ -227,6 +227,30 @@ def bench_tables() -> str:
     return report.report(RESULTS)
 
 
+def label_shift_table() -> str:
+    """What the second opinion does to labels, a row a pair and a column a share of benchmarks/label_shift.py."""
+    rows = json.loads((RESULTS / "label_shift.json").read_text(encoding="utf-8"))["rows"]
+    shares = sorted({row["share"] for row in rows})
+    lines = [
+        f"| teacher → target | {' | '.join(f'{share:.0%}' for share in shares)} |",
+        "|---" * (1 + len(shares)) + "|",
+    ]
+    for pair in dict.fromkeys((row["source"], row["target"]) for row in rows):
+        cells = {row["share"]: _shifted(row) for row in rows if (row["source"], row["target"]) == pair}
+        lines.append(f"| {' → '.join(pair)} | {' | '.join(cells[share] for share in shares)} |")
+    lines.append(
+        f"\n{rows[0]['texts']} texts at each share of positive ones. Accuracy of the teacher's labels of whole texts, in "
+        "per cent, and what the second opinion adds."
+    )
+    return "\n".join(lines)
+
+
+def _shifted(row: dict[str, Any]) -> str:
+    if row["adaptation"] == "refused":
+        return f"{100 * row['whole']:.1f} (refused)"
+    return f"{100 * row['whole']:.1f} {100 * (row['second_opinion'] - row['whole']):+.1f}"
+
+
 ESTIMATES = {
     "difference_of_confidences": "difference of confidences",
     "atc": "ATC",
@@ -248,6 +272,7 @@ def estimators_table() -> str:
 
 
 TABLES = {
+    "label shift": label_shift_table,
     "estimators": estimators_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
