@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=[2_000, 20_000, 200_000])
     parser.add_argument("--teacher", help="a teacher bundle, or tiny; by default, electronics' of seed 0")
-    parser.add_argument("--method", default="shot-im")
+    parser.add_argument("--method", default=AdaptConfig().method)
     parser.add_argument("--work", type=Path, default=SCRATCH)
     parser.add_argument("--out", type=Path, default=RESULTS / "speed" / "scale")
     parser.add_argument("--one", action="store_true", help="measure one size in this process")

@@ -154,7 +154,7 @@ def scale_table() -> str:
     if not rows:
         return "Not measured yet: `python benchmarks/scale.py`."
     lines = ["| teacher | method | texts | real ones | seconds | ms a text | peak memory |", "|---" * 7 + "|"]
-    for row in sorted(rows, key=lambda row: (row["teacher"], row["texts"])):
+    for row in sorted(rows, key=lambda row: (row["teacher"], row["config"]["method"], row["texts"])):
         known = f"{row['teacher']} | {row['config']['method']} | {row['texts']:,} | {row['real_texts']:,}"
         memory = row["peak_memory_bytes"] / 2**30
         lines.append(f"| {known} | {row['seconds']:.0f} | {row['milliseconds_a_text']:.1f} | {memory:.2f} GiB |")
@@ -239,8 +239,8 @@ def label_shift_table() -> str:
         cells = {row["share"]: _shifted(row) for row in rows if (row["source"], row["target"]) == pair}
         lines.append(f"| {' → '.join(pair)} | {' | '.join(cells[share] for share in shares)} |")
     lines.append(
-        f"\n{rows[0]['texts']} texts at each share of positive ones. Accuracy of the teacher's labels of whole texts, in "
-        "per cent, and what the second opinion adds."
+        f"\n{rows[0]['texts']} texts at each share of positive ones. Accuracy of the teacher's labels of whole texts, "
+        "in per cent, and what the second opinion adds."
     )
     return "\n".join(lines)
 
