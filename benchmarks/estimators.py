@@ -21,8 +21,8 @@ from common import DOMAINS, RESULTS, hardware, load, revision
 from distilshift.bundle import MANIFEST, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
+from distilshift.estimates import accuracy_estimate
 from distilshift.files import write_json
-from distilshift.gate import accuracy_estimate
 from distilshift.inference import forward_all
 from distilshift.metrics import softmax
 from distilshift.precision import make_accelerator

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -17,15 +16,11 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.errors import EstimateError
+from distilshift.estimates import accuracy_estimate
 from distilshift.metrics import Floats, agreement
 from distilshift.select import (
-    AccuracyEstimate,
-    atc_accuracy_bootstrap,
     checked_probabilities,
-    confidence_difference_accuracy,
-    confidences,
     information_score,
-    negative_entropies,
     neighbourhood_density,
     prior_drift,
 )
@@ -106,70 +101,6 @@ def _scores_from_json(values: dict[str, Any]) -> Scores:
     return Scores(**values | made)
 
 
-def accuracy_estimate(probabilities: Floats, statistics: Statistics | None, seed: int = 0) -> AccuracyEstimate | None:
-    """ATC's estimate with the source's threshold; None where the bundle has none.
-
-    Args:
-        probabilities: (texts, classes), calibrated as the source's.
-        statistics: of the teacher's bundle.
-        seed: of the bootstrap.
-    """
-    if statistics is None or statistics.atc_threshold is None or not statistics.atc_thresholds:
-        return None
-    scores, thresholds = negative_entropies(probabilities), np.array(statistics.atc_thresholds)
-    return atc_accuracy_bootstrap(scores, statistics.atc_threshold, thresholds, np.random.default_rng(seed))
-
-
-def confidence_estimate(
-    probabilities: Floats, statistics: Statistics | None, level: float = 0.95
-) -> AccuracyEstimate | None:
-    """The difference of confidences' estimate; None where the bundle does not know that of its validation texts.
-
-    On 16 pairs of teacher and target it was 3 points off, ATC 10 and nearly always too low (docs/trust.md). So this is
-    what users are told; the gate, which asks whether a teacher might be next to chance, keeps to ATC.
-
-    Args:
-        probabilities: (texts, classes), calibrated as the source's.
-        statistics: of the teacher's bundle.
-        level: of the interval, which holds the sampling error of validation and target texts.
-    """
-    if statistics is None or statistics.validation_confidence is None:
-        return None
-    sure, right = confidences(probabilities), statistics.validation_accuracy
-    found = confidence_difference_accuracy(right, statistics.validation_confidence, float(sure.mean()))
-    variance = right * (1 - right) / np.sum(statistics.validation_confusion) + float(sure.var()) / len(sure)
-    half = NormalDist().inv_cdf((1 + level) / 2) * float(variance) ** 0.5
-    return AccuracyEstimate(found, max(0.0, found - half), min(1.0, found + half), level)
-
-
-def student_estimate(student: Floats, unadapted: Floats, statistics: Statistics | None) -> AccuracyEstimate | None:
-    """The student's accuracy, guessed without labels; None where the bundle has no validation confidence.
-
-    The estimate of the student itself is too high: training on these very texts made it surer. So it is kept within
-    what is logically possible, given that of the unadapted teacher, whose confidence was compared: two classifiers
-    that label a share of the texts differently differ in accuracy by no more than it.
-
-    Args:
-        student: (texts, classes), calibrated probabilities.
-        unadapted: (texts, classes), those of the unadapted teacher for the same texts, cut as its validation texts.
-        statistics: of the teacher's bundle.
-    """
-    own, anchor = confidence_estimate(student, statistics), confidence_estimate(unadapted, statistics)
-    if own is None or anchor is None:
-        return None
-    apart = 1 - agreement(student, unadapted)
-
-    def possible(value: float, base: float) -> float:
-        return min(1.0, max(0.0, min(base + apart, max(base - apart, value))))
-
-    return AccuracyEstimate(
-        possible(own.accuracy, anchor.accuracy),
-        possible(own.low, anchor.low),
-        possible(own.high, anchor.high),
-        own.level,
-    )
-
-
 def scores_of(
     probabilities: Floats, prior: TargetPrior, statistics: Statistics | None, beginnings: Floats | None = None
 ) -> Scores:
@@ -220,52 +151,28 @@ def decide(
     return GateDecision("adapted", reason, kept, old, new)
 
 
-def decide_student(
-    unadapted: Floats, student: Floats, prior: TargetPrior, statistics: Statistics | None, what: str
-) -> GateDecision:
-    """A student that has learnt from its own predictions, unless a sign of harm is found.
-
-    What it tells of the class is not held against it, nor ATC's estimate: a small network tells less than its teacher.
-
-    Args:
-        unadapted: (texts, classes), calibrated probabilities of the unadapted teacher, of the texts' beginnings.
-        student: (texts, classes), those of the student for the same texts.
-        prior: the class shares that are expected.
-        statistics: of the teacher's bundle.
-        what: what the student did with its predictions, for the reason.
-
-    Raises:
-        EstimateError: not probabilities, or not of the same texts and classes.
-    """
-    both = _same_texts(unadapted, student)
-    old, new = (scores_of(each, prior, statistics) for each in both)
-    kept = agreement(*both)
-    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, "the student", "teacher and student")]
-    if signs:
-        return GateDecision("unadapted", f"{what} was refused: {signs[0]}.", kept, old, new)
-    reason = (
-        f"No sign of harm: the student keeps {kept:.0%} of the unadapted teacher's labels, and is {new.drift:.2f} from "
-        "the expected class shares."
-    )
-    return GateDecision("adapted", reason, kept, old, new)
-
-
 def decide_labels(
     unadapted: Floats,
     revised: Floats,
     prior: TargetPrior,
     statistics: Statistics | None,
+    what: str,
+    who: str = "student",
     beginnings: Floats | None = None,
 ) -> GateDecision:
-    """Labels of teacher and words together, unless a sign of harm is found.
+    """Labels that are not an adapted teacher's, unless a sign of harm is found.
 
-    That they are less sure than the teacher alone is no such sign: a mean of two is.
+    Those of a student that has learnt from its own predictions, or of teacher and words together. What they tell of the
+    class is not held against them: a small network tells less than its teacher, and a mean of two less than one. Nor is
+    ATC's estimate, whose threshold is of other predictions.
 
     Args:
-        unadapted: (texts, classes), calibrated probabilities of the teacher as it came.
-        revised: (texts, classes), the labels that would take their place.
+        unadapted: (texts, classes), calibrated probabilities of the unadapted teacher.
+        revised: (texts, classes), what would take their place, for the same texts.
         prior: the class shares that are expected.
         statistics: of the teacher's bundle.
+        what: what was done, for the reason.
+        who: whose labels these are, for the reason.
         beginnings: as of `decide`, of the teacher.
 
     Raises:
@@ -274,12 +181,12 @@ def decide_labels(
     both = _same_texts(unadapted, revised)
     old, new = scores_of(both[0], prior, statistics, beginnings), scores_of(both[1], prior, None)
     kept = agreement(*both)
-    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, "the second opinion", "both")]
+    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, f"the {who}", f"teacher and {who}")]
     if signs:
-        return GateDecision("unadapted", f"The second opinion was refused: {signs[0]}.", kept, old, new)
+        return GateDecision("unadapted", f"{what} was refused: {signs[0]}.", kept, old, new)
     reason = (
-        f"No sign of harm: with the second opinion {kept:.0%} of the labels stay, and class shares are {new.drift:.2f} "
-        f"from the expected ones, after {old.drift:.2f}."
+        f"No sign of harm: the {who} keeps {kept:.0%} of the unadapted teacher's labels, and is {new.drift:.2f} from "
+        "the expected class shares."
     )
     return GateDecision("adapted", reason, kept, old, new)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.files import write_json
-from distilshift.gate import GateDecision, decide, decide_labels, decide_student
+from distilshift.gate import GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
@@ -141,7 +141,8 @@ class Judge:
         def choose() -> GateDecision:
             before, after = self._probabilities(self._unadapted.whole), self._probabilities(revised)
             beginnings = self._probabilities(self._unadapted.beginnings)
-            return decide_labels(before, after, prior, self._statistics, beginnings)
+            what, who = "The second opinion", "second opinion"
+            return decide_labels(before, after, prior, self._statistics, what, who, beginnings)
 
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
@@ -157,7 +158,7 @@ class Judge:
 
         def choose() -> GateDecision:
             before, after = self._probabilities(self._unadapted.beginnings), self._probabilities(logits())
-            return decide_student(before, after, prior, self._statistics, what)
+            return decide_labels(before, after, prior, self._statistics, what)
 
         decision = GateDecision.from_json(self._kept("student-gate", choose))
         return Verdict(_outcome(decision), decision.reason, decision)

@@ -17,7 +17,7 @@ from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, resolve
+from distilshift.config import AdaptConfig, require_compatible, resolve
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.dine import SECOND_STAGE
@@ -75,7 +75,7 @@ def adapt(
     start = time.perf_counter()
     settings = resolve(AdaptConfig, config.to_dict() if config else {}, options)
     folder = Path(output)
-    _check_options(settings)
+    require_compatible(settings)
     check_budget(settings)
     require_room(folder, overwrite)
     source, manifest = _opened(teacher, settings)
@@ -118,39 +118,6 @@ def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | Bla
 def _last_training(config: AdaptConfig) -> str:
     """What the run keeps last."""
     return f"{SECOND_STAGE if config.method == 'dine' else 'distil'}.done"
-
-
-def _check_options(config: AdaptConfig) -> None:
-    if config.method == "dine" and config.distillation != "soft-targets":
-        raise ConfigError(
-            "method dine knows a teacher's probabilities only",
-            expected="distillation soft-targets",
-            got=config.distillation,
-            fix="leave --distillation out, or choose another --method",
-        )
-    if (config.feedback or config.masked_consistency) and (
-        config.method == "dine" or config.distillation != "soft-targets"
-    ):
-        raise ConfigError(
-            "feedback and masked_consistency go with plain soft targets",
-            expected="distillation soft-targets, and another method than dine, which has its own feedback",
-            got=f"distillation {config.distillation}, method {config.method}",
-            fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
-        )
-    if config.student == STATIC and config.distillation != "soft-targets":
-        raise ConfigError(
-            "a static student has no inner states to learn from",
-            expected="distillation soft-targets",
-            got=config.distillation,
-            fix="leave --distillation out, or choose another --student",
-        )
-    if config.span_min_words > config.span_max_words:
-        raise ConfigError(
-            "the shortest span is longer than the longest",
-            expected="span_min_words <= span_max_words",
-            got=f"{config.span_min_words} > {config.span_max_words}",
-            fix="swap them",
-        )
 
 
 def _distilled(

@@ -19,8 +19,8 @@ from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier
 from distilshift.errors import ModelError
+from distilshift.estimates import student_estimate
 from distilshift.export import export_onnx
-from distilshift.gate import student_estimate
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax

@@ -12,14 +12,8 @@ import pytest
 from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
-from distilshift.gate import (
-    GateDecision,
-    accuracy_estimate,
-    confidence_estimate,
-    decide,
-    decide_student,
-    student_estimate,
-)
+from distilshift.estimates import accuracy_estimate, confidence_estimate, student_estimate
+from distilshift.gate import GateDecision, decide, decide_labels
 from distilshift.target_prior import TargetPrior, given_prior
 
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
@@ -201,9 +195,9 @@ def test_the_students_estimate_is_no_further_from_the_teachers_than_their_labels
 
 def student_reason(before: np.ndarray, after: np.ndarray) -> str:
     """Why a student was refused, with statistics or without; empty where it was not."""
-    decision = decide_student(rows(before), rows(after), UNIFORM, None, "Feedback")
+    decision = decide_labels(rows(before), rows(after), UNIFORM, None, "Feedback")
     assert decision.reason.startswith("Feedback was refused: ") == (decision.chosen == "unadapted")
-    assert decide_student(rows(before), rows(after), UNIFORM, known(), "Feedback").chosen == decision.chosen
+    assert decide_labels(rows(before), rows(after), UNIFORM, known(), "Feedback").chosen == decision.chosen
     return decision.reason if decision.chosen == "unadapted" else ""
 
 
@@ -235,7 +229,7 @@ def test_a_student_of_an_unfit_target_is_refused():
 
 def test_a_student_of_other_texts_is_an_error():
     with pytest.raises(EstimateError, match="predictions of other texts"):
-        decide_student(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")
+        decide_labels(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")
 
 
 def test_accuracy_is_estimated_from_what_was_cut_as_the_validation_texts_were():

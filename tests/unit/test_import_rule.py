@@ -21,7 +21,7 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"words"}],
     [{"tokens"}],
-    [{"predict"}, {"select", "priors", "target_prior", "gate"}],
+    [{"predict"}, {"select", "priors", "target_prior", "estimates", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
     [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
@@ -82,6 +82,7 @@ LIGHT = {
         "select",
         "priors",
         "target_prior",
+        "estimates",
         "gate",
         "packages",
         "packages_fetch",

@@ -84,7 +84,7 @@ def test_a_continued_run_decides_the_same(
         stopped.setattr(learning, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS | options)
-    monkeypatch.setattr(judging, "decide_student", lambda *args: pytest.fail("it decided again"))
+    monkeypatch.setattr(judging, "decide_labels", lambda *args: pytest.fail("it decided again"))
     adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS | options)
     adapt(teacher_bundle, target_file, tmp_path / "plain", **OPTIONS)
     assert same_weights(made[0], made[1])

@@ -35,6 +35,7 @@ from distilshift.types import Example
 from distilshift.views import Reading
 from encoders import make_checkpoint
 
+ASKED = "The second opinion", "second opinion"
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
 FILLERS = ["the", "was", "a", "film", "book", "plot", "hero", "scene", "very", "and"]
 
@@ -205,10 +206,10 @@ def test_the_gate_looks_at_labels_not_at_certainty():
     rng = np.random.default_rng(0)
     sure = softmax(np.stack([-(z := rng.normal(size=300) * 3), z], axis=1))
     calm = softmax(np.stack([-z / 2, z / 2], axis=1))
-    assert decide_labels(sure, calm, UNIFORM, None).chosen == "adapted"
-    other = decide_labels(sure, calm[::-1], UNIFORM, None)
+    assert decide_labels(sure, calm, UNIFORM, None, *ASKED).chosen == "adapted"
+    other = decide_labels(sure, calm[::-1], UNIFORM, None, *ASKED)
     assert other.chosen == "unadapted"
-    assert other.reason.startswith("The second opinion was refused: both give the same label")
+    assert other.reason.startswith("The second opinion was refused: teacher and second opinion give the same label")
 
 
 def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any):

@@ -11,6 +11,7 @@ from distilshift.config.base import (
     read_toml,
     resolve,
 )
+from distilshift.config.rules import require_compatible
 from distilshift.config.stages import (
     DemoConfig,
     EvaluateConfig,
@@ -43,5 +44,6 @@ __all__ = [
     "TrainingConfig",
     "option",
     "read_toml",
+    "require_compatible",
     "resolve",
 ]

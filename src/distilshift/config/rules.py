@@ -1,0 +1,44 @@
+"""Which options do not go together."""
+
+from __future__ import annotations
+
+from distilshift.config.adapt import AdaptConfig
+from distilshift.errors import ConfigError
+
+
+def require_compatible(config: AdaptConfig) -> None:
+    """Refuse options of `adapt` that do not go together.
+
+    Raises:
+        ConfigError: with what would go together.
+    """
+    if config.method == "dine" and config.distillation != "soft-targets":
+        raise ConfigError(
+            "method dine knows a teacher's probabilities only",
+            expected="distillation soft-targets",
+            got=config.distillation,
+            fix="leave --distillation out, or choose another --method",
+        )
+    if (config.feedback or config.masked_consistency) and (
+        config.method == "dine" or config.distillation != "soft-targets"
+    ):
+        raise ConfigError(
+            "feedback and masked_consistency go with plain soft targets",
+            expected="distillation soft-targets, and another method than dine, which has its own feedback",
+            got=f"distillation {config.distillation}, method {config.method}",
+            fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
+        )
+    if config.student == "static" and config.distillation != "soft-targets":
+        raise ConfigError(
+            "a static student has no inner states to learn from",
+            expected="distillation soft-targets",
+            got=config.distillation,
+            fix="leave --distillation out, or choose another --student",
+        )
+    if config.span_min_words > config.span_max_words:
+        raise ConfigError(
+            "the shortest span is longer than the longest",
+            expected="span_min_words <= span_max_words",
+            got=f"{config.span_min_words} > {config.span_max_words}",
+            fix="swap them",
+        )
