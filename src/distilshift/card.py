@@ -35,7 +35,7 @@ def estimate_sentence(summary: dict[str, Any]) -> str:
     low, high = summary["estimated_accuracy_interval"]
     return (
         f"Estimated accuracy on the target texts, without labels: {summary['estimated_accuracy']:.1%} "
-        f"({low:.1%} to {high:.1%}, for sampling error alone)."
+        f"({low:.1%} to {high:.1%}, for sampling error and the labels that changed)."
     )
 
 

@@ -59,26 +59,19 @@ def confidence_estimate(
 def student_estimate(student: Floats, unadapted: Floats, statistics: Statistics | None) -> AccuracyEstimate | None:
     """The student's accuracy, guessed without labels; None where the bundle has no validation confidence.
 
-    The estimate of the student itself is too high: training on these very texts made it surer. So it is kept within
-    what is logically possible, given that of the unadapted teacher, whose confidence was compared: two classifiers
-    that label a share of the texts differently differ in accuracy by no more than it.
+    It is the unadapted teacher's. The student's own confidence says nothing: training on these very texts made it
+    surer, and labels of two opinions made it less sure. How it differs from the teacher is in the interval: two
+    classifiers that label a share of the texts differently differ in accuracy by no more than it.
 
     Args:
-        student: (texts, classes), calibrated probabilities.
-        unadapted: (texts, classes), those of the unadapted teacher for the same texts, cut as its validation texts.
+        student: (texts, classes), probabilities.
+        unadapted: (texts, classes), calibrated ones of the unadapted teacher for the same texts, cut as its validation
+            texts were.
         statistics: of the teacher's bundle.
     """
-    own, anchor = confidence_estimate(student, statistics), confidence_estimate(unadapted, statistics)
-    if own is None or anchor is None:
+    anchor = confidence_estimate(unadapted, statistics)
+    if anchor is None:
         return None
     apart = 1 - agreement(student, unadapted)
-
-    def possible(value: float, base: float) -> float:
-        return min(1.0, max(0.0, min(base + apart, max(base - apart, value))))
-
-    return AccuracyEstimate(
-        possible(own.accuracy, anchor.accuracy),
-        possible(own.low, anchor.low),
-        possible(own.high, anchor.high),
-        own.level,
-    )
+    low, high = max(0.0, anchor.low - apart), min(1.0, anchor.high + apart)
+    return AccuracyEstimate(anchor.accuracy, low, high, anchor.level)

@@ -241,9 +241,10 @@ def _second_opinion(
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
     judgement = judge.judge_opinion(opinion.whole, prior)
+    if judgement.adaptation == "refused":
+        return judgement, None
     remark = opinion.remark if config.opinion_weight else ""
-    judgement = replace(judgement, reason=judgement.reason + remark)
-    return judgement, opinion if judgement.adaptation == "accepted" else None
+    return replace(judgement, reason=judgement.reason + remark), opinion
 
 
 def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:

@@ -177,20 +177,19 @@ def test_the_order_of_the_texts_does_not_matter():
     assert first.unadapted.density == pytest.approx(second.unadapted.density, abs=1e-9)
 
 
-def test_the_students_estimate_is_no_further_from_the_teachers_than_their_labels():
+def test_the_students_estimate_is_its_teachers_within_what_their_labels_allow():
     before, after = teachers()
     statistics = known()
-    sure = student_estimate(rows(10 * after), rows(before), statistics)
-    anchor, alone = (confidence_estimate(rows(each), statistics) for each in (before, 10 * after))
+    anchor = confidence_estimate(rows(before), statistics)
     apart = np.mean((before > 0) != (after > 0))
-    assert alone.accuracy > anchor.accuracy + apart  # there is something to cut
-    assert sure.accuracy == pytest.approx(anchor.accuracy + apart, abs=1e-12)
-    assert sure.high <= anchor.high + apart + 1e-12
-    assert sure.low <= sure.accuracy <= sure.high
+    assert apart > 0.01
+    for sureness in (0.01, 1, 10):  # of which nothing depends
+        found = student_estimate(rows(sureness * after), rows(before), statistics)
+        assert found.accuracy == anchor.accuracy
+        assert found.low == pytest.approx(anchor.low - apart, abs=1e-12)
+        assert found.high == pytest.approx(anchor.high + apart, abs=1e-12)
     assert student_estimate(rows(before), rows(before), statistics) == anchor
     assert student_estimate(rows(before), rows(before), None) is None
-    unsure = student_estimate(rows(after / 100), rows(before), statistics)
-    assert unsure.accuracy == pytest.approx(anchor.accuracy - apart, abs=1e-12)
 
 
 def student_reason(before: np.ndarray, after: np.ndarray) -> str:
