@@ -159,7 +159,7 @@ def scale_table() -> str:
         memory = row["peak_memory_bytes"] / 2**30
         lines.append(f"| {known} | {row['seconds']:.0f} | {row['milliseconds_a_text']:.1f} | {memory:.2f} GiB |")
     lines.append(
-        "\nSentences of 12 to 30 words; one epoch of adaptation (unless the method is none), two of distillation, "
+        "\nSentences of 12 to 30 words; one epoch of adaptation (where the method trains), two of distillation, "
         "one of them on spans, all stages and the export included. Where real sentences ran out they were repeated "
         "with a tenth of their words left out. `tiny-bert-3x32` is an untrained network of 3 layers and width 32: it "
         "shows what memory the data take, not what a real model adds."
