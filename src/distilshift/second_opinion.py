@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -40,8 +39,10 @@ MIN_TEXTS = 500
 # Of the words' predictions with the teacher's: below, the words do not tell what the teacher sees in these texts. Of
 # reviews it is 0.7 to 0.8, of shuffled labels 0.1 at the most.
 MIN_CORRELATION = 0.3
-# Of features of length 1, so that a text tells as much of itself as this keeps back.
-RIDGE = 1.0
+# Pieces in a row that are one feature, at the most; and what is added to each text's likeness to itself, which is 1.
+# Both chosen on the development pairs (benchmarks/LOG.md).
+LONGEST_RUN = 3
+RIDGE = 2.0
 # Of moving class shares: each is a pass over the logits.
 ALIGNING_ROUNDS = 300
 
@@ -146,7 +147,7 @@ def _blocks(size: int, seed: int) -> Iterator[NDArray[np.int64]]:
 
 
 def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Sequence[int]) -> list[str]:
-    """A text's pieces and pairs of neighbouring ones; those of a pair's second text are others than its first one's.
+    """A text's pieces and runs of them, up to three; those of a pair's second text are others than its first one's.
 
     Args:
         ids: (tokens,).
@@ -156,18 +157,19 @@ def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Seque
     kept = ~np.isin(ids, special)
     found: list[str] = []
     for mark, part in (("", ids[kept & (type_ids == 0)]), ("|", ids[kept & (type_ids == 1)])):
-        pieces = part.tolist()
-        found += [f"{mark}{piece}" for piece in pieces]
-        found += [f"{mark}{first} {second}" for first, second in pairwise(pieces)]
+        pieces = [str(piece) for piece in part.tolist()]
+        for length in range(1, LONGEST_RUN + 1):
+            runs = zip(*(pieces[start:] for start in range(length)), strict=False)
+            found += [mark + " ".join(run) for run in runs]
     return found
 
 
 def similarities(texts: Sequence[list[str]]) -> NDArray[np.float64]:
     """Cosines of texts by their features, (texts, texts), by TF-IDF.
 
-    Counts c weigh 1 + log c; what occurs in one text only is left out.
+    How often a feature occurs in a text does not count (benchmarks/LOG.md); what occurs in one text only is left out.
     """
-    vectorizer = TfidfVectorizer(analyzer=list, min_df=2, sublinear_tf=True)
+    vectorizer = TfidfVectorizer(analyzer=list, min_df=2, binary=True)
     try:
         rows = vectorizer.fit_transform(texts)
     except ValueError:  # nothing is in two texts

@@ -153,11 +153,17 @@ def test_similarities(classifier: Classifier):
     assert found[3, 4] == pytest.approx(1.0)  # "plot"; "the" and "the plot" are in one text only
     assert not found[2].any()
     assert not similarities([["a"], ["b"]]).any()
+    assert similarities([["a", "a", "b"], ["a", "b"], ["b"]])[0, 1] == pytest.approx(1.0)  # "a" twice is "a"
 
 
-def test_features_are_pieces_and_pairs_without_special_ones():
+def test_features_are_pieces_and_runs_of_them_without_special_ones():
     ids, types = np.array([1, 7, 8, 2, 7, 2], np.int32), np.array([0, 0, 0, 0, 1, 1], np.uint8)
     assert features(ids, types, [1, 2]) == ["7", "8", "7 8", "|7"]
+    assert features(np.array([7, 8, 9, 7], np.int32), np.zeros(4, np.uint8), []) == [
+        *("7", "8", "9", "7"),
+        *("7 8", "8 9", "9 7"),
+        *("7 8 9", "8 9 7"),
+    ]
 
 
 def test_whole_texts_are_read(tmp_path: Path, classifier: Classifier):

@@ -15,7 +15,7 @@ Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv
 Size = Literal["tiny", "small", "base"]
 
 # What a table learns by: benchmarks/LOG.md.
-STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6, "temperature": 1.0}
+STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +109,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
     distillation: Distillation = option(
         "soft-targets", "What the student learns from: the teacher's predictions, or its inner states as well."
     )
-    temperature: Annotated[float, Gt(0)] = option(2.0, "Distillation temperature.")
+    temperature: Annotated[float, Gt(0)] = option(1.0, "Distillation temperature.")
     distil_epochs: Annotated[int, Ge(1)] = option(6, "Passes over the target texts while the student learns.")
-    distil_learning_rate: Annotated[float, Gt(0)] = option(1e-4, "Peak learning rate of the student.")
+    distil_learning_rate: Annotated[float, Gt(0)] = option(2e-4, "Peak learning rate of the student.")
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
     distil_frozen_layers: Annotated[int, Ge(0)] = option(
         1,
