@@ -123,8 +123,12 @@ def test_a_matrix_with_a_mistake_says_which(changes: dict[str, Any], text: str):
     assert text in str(error.value)
 
 
-def test_filters_choose_methods_and_pairs_and_refuse_what_is_not_there():
-    matrix = make_matrix(SMALL | {"pairs": [["a", "b"], ["b", "a"]], "methods": ["plain-kd", "distilshift"]})
+def test_filters_choose_methods_pairs_and_seeds_and_refuse_what_is_not_there():
+    pairs, methods = [["a", "b"], ["b", "a"]], ["plain-kd", "distilshift"]
+    two = make_matrix(SMALL | {"pairs": pairs, "methods": methods, "seeds": [0, 1]})
+    assert [cell.name for cell in chosen_cells(two, ["a-b", "1", "distilshift"])] == ["a-b-distilshift-1"]
+    assert {cell.seed for cell in chosen_cells(two, ["0"])} == {0}
+    matrix = make_matrix(SMALL | {"pairs": pairs, "methods": methods})
     assert [cell.name for cell in chosen_cells(matrix, ["a-b", "distilshift"])] == ["a-b-distilshift-0"]
     assert len(chosen_cells(matrix, ["a-b", "b-a", "plain-kd"])) == 2
     assert len(chosen_cells(matrix, [])) == 4

@@ -194,13 +194,19 @@ def chosen_cells(matrix: Matrix, only: Sequence[str]) -> list[Cell]:
 
     Args:
         matrix: the benchmark.
-        only: names of methods, and of pairs as source-target; a cell is left if it fits one of each kind that is named.
+        only: names of methods, pairs as source-target, and seeds; a cell is left if it fits one of each kind that is
+            named.
 
     Raises:
         ConfigError: a filter fits no cell.
     """
     cells = matrix.cells()
-    methods, pairs = dict.fromkeys(c.method for c in cells), dict.fromkeys(c.pair for c in cells)
-    _require_known("filters", only, [*methods, *pairs])
-    wanted_methods, wanted_pairs = methods.keys() & set(only) or methods, pairs.keys() & set(only) or pairs
-    return [cell for cell in cells if cell.method in wanted_methods and cell.pair in wanted_pairs]
+    kinds = [dict.fromkeys(names) for names in zip(*map(_filters, cells), strict=True)]
+    _require_known("filters", only, [name for kind in kinds for name in kind])
+    wanted = [kind.keys() & set(only) or kind.keys() for kind in kinds]
+    return [c for c in cells if all(name in names for name, names in zip(_filters(c), wanted, strict=True))]
+
+
+def _filters(cell: Cell) -> tuple[str, str, str]:
+    """The names that a cell goes by, one of each kind."""
+    return cell.method, cell.pair, str(cell.seed)

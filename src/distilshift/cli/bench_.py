@@ -49,7 +49,7 @@ def command() -> None:
     "--work", default="benchmarks/scratch", show_default=True, help="Folder for teachers and unfinished work."
 )
 @click.option("--plan", is_flag=True, help="Print the cells that would run, and how long that takes.")
-@click.option("--only", multiple=True, help="A method, or a pair as source-target; may be repeated.")
+@click.option("--only", multiple=True, help="A method, a pair as source-target, or a seed; may be repeated.")
 @click.option("--keep-older", is_flag=True, help="Keep cells from before an option existed, if it is at its default.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 leaves it to the libraries.")
 def run_command(
