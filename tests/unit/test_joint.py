@@ -34,6 +34,8 @@ from encoders import FAMILIES, make_checkpoint
 CHOSEN = [3, 0, 7]
 SAID = np.random.default_rng(0).normal(size=(4, 8, 2)).astype(np.float32)
 CPU = torch.device("cpu")
+# Other than 1, at which a loss without temperature would be the same.
+TEMPERATURE = 2.0
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def views_of(student: Classifier) -> list[LabelledView]:
 
 def objective_of(student: Classifier, run: RunDirectory, **parts: Any) -> JointObjective:
     masking, expected = parts.pop("masking", None), parts.pop("expected", None)
-    config = AdaptConfig(precision="fp32", **parts)
+    config = AdaptConfig(precision="fp32", temperature=TEMPERATURE, **parts)
     return JointObjective(student, views_of(student), config, make_accelerator(config), run, expected, masking)
 
 
@@ -107,7 +109,7 @@ def test_a_span_learns_from_its_texts_row_and_from_what_is_said_of_it(student: C
 
 def test_without_feedback_targets_are_those_of_plain_distillation(student: Classifier, run: RunDirectory):
     objective = objective_of(student, run)
-    plain = DistilObjective(student, views_of(student), 2.0, CPU)
+    plain = DistilObjective(student, views_of(student), TEMPERATURE, CPU)
     for epoch in range(4):
         objective.after_epoch(epoch)
         batch = batch_of(objective, epoch)
@@ -117,7 +119,8 @@ def test_without_feedback_targets_are_those_of_plain_distillation(student: Class
 
 
 def test_feedback_that_has_not_moved_the_bank_is_plain_distillation(student: Classifier, run: RunDirectory):
-    objective, plain = objective_of(student, run, feedback=0.9), DistilObjective(student, views_of(student), 2.0, CPU)
+    objective = objective_of(student, run, feedback=0.9)
+    plain = DistilObjective(student, views_of(student), TEMPERATURE, CPU)
     objective.before_step(0, 60)
     for epoch in range(4):
         batch = batch_of(objective, epoch)
@@ -149,7 +152,7 @@ def test_the_loss_with_masked_copies_by_hand(student: Classifier, run: RunDirect
     assert hit.any()
     targets = torch.from_numpy(SAID[3])[CHOSEN].log_softmax(1)
     whole, masked = (
-        soft_target_divergence(student.model(**inputs | {"input_ids": tokens}).logits, targets, 2.0).mean()
+        soft_target_divergence(student.model(**inputs | {"input_ids": tokens}).logits, targets, TEMPERATURE).mean()
         for tokens in (ids, torch.where(hit, 4, ids))
     )
     torch.testing.assert_close(got, whole + 3 * masked)
@@ -180,7 +183,7 @@ def test_masks_spare_special_tokens_in_each_family_and_a_small_vocabulary(tmp_pa
 def test_the_student_that_hears_itself_ends_nearer_to_itself(student: Classifier, run: RunDirectory):
     """With a teacher that says whatever: the same training, with and without feedback."""
     sizes = {"distil_epochs": 30, "distil_batch_size": 4, "distil_learning_rate": 1e-3}
-    config = AdaptConfig(precision="fp32", feedback=1.0, **sizes)
+    config = AdaptConfig(precision="fp32", feedback=1.0, temperature=TEMPERATURE, **sizes)
     before = {name: value.clone() for name, value in student.model.state_dict().items()}
     accelerator, distances = make_accelerator(config), []
     for name in ("plain", "joint"):
