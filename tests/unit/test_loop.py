@@ -27,7 +27,6 @@ from distilshift.errors import ConfigError, RunError
 from distilshift.files import sha256_of
 from distilshift.joint import JointObjective
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
-from distilshift.methods import shot
 from distilshift.methods.neighbours import AadObjective, NrcObjective
 from distilshift.methods.shot import ShotObjective
 from distilshift.methods.tent import TentObjective
@@ -120,9 +119,8 @@ def taught(tmp_path: Path, tiny_encoder: Path, source_file: Path, settled_heap: 
 
 
 @pytest.fixture
-def adapted(tmp_path: Path, teacher_bundle: Path, target_file: Path, quick_export: None, monkeypatch: Any) -> Any:
+def adapted(tmp_path: Path, teacher_bundle: Path, target_file: Path, quick_export: None) -> Any:
     """A function that adapts for 2 epochs and distils for 3, of 4 steps each, and gives the sha256 of the weights."""
-    monkeypatch.setattr(shot, "REFRESHES", 2)  # pseudo-labels live for 4 steps
 
     def run(name: str, method: str, **options: Any) -> str:
         sizes = {"adapt_epochs": 2, "adapt_batch_size": 32, "distil_epochs": 3, "student_layers": 1}

@@ -108,7 +108,7 @@ def test_method_none_leaves_the_teacher_alone(teacher: Classifier, examples: lis
 
 
 @pytest.mark.parametrize(("method", "refreshes"), [("shot", 4), ("shot-im", 0)])
-def test_pseudo_labels_are_refreshed_now_and_then(
+def test_pseudo_labels_are_made_anew_in_each_epoch(
     teacher: Classifier, examples: list[Example], run: RunDirectory, monkeypatch: Any, method: Any, refreshes: int
 ):
     calls = []
@@ -119,8 +119,7 @@ def test_pseudo_labels_are_refreshed_now_and_then(
         return inner(features, probabilities)
 
     monkeypatch.setattr(shot, "centroid_pseudo_labels", count)
-    monkeypatch.setattr(shot, "REFRESHES", 4)
-    config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
+    config = AdaptConfig(**CONFIG.to_dict() | {"method": method, "adapt_epochs": 4})
     adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run, UNIFORM)
     assert calls == [(120, 32)] * refreshes
 

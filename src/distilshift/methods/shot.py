@@ -20,12 +20,12 @@ from distilshift.methods.base import Material, UnlabelledObjective
 from distilshift.parallel import Batch
 from distilshift.shards import shard_spans
 
-# SHOT refreshes its pseudo-labels this often over the whole training.
-REFRESHES = 15
-
 
 class ShotObjective(UnlabelledObjective):
-    """Information maximisation; with method shot also cross-entropy with pseudo-labels, refreshed now and then."""
+    """Information maximisation; with method shot also cross-entropy with pseudo-labels, made anew in each epoch.
+
+    The authors say 15 times a training, which has 15 epochs with them.
+    """
 
     def __init__(self, material: Material) -> None:
         super().__init__(material)
@@ -42,7 +42,7 @@ class ShotObjective(UnlabelledObjective):
         return loss
 
     def before_step(self, step: int, steps: int) -> None:
-        if self._labels_itself and step % max(1, steps // REFRESHES) == 0:
+        if self._labels_itself and step % (steps // self._material.config.adapt_epochs) == 0:
             self._pseudo_labels = self._nearest_centroids()
 
     def _nearest_centroids(self) -> Tensor:
