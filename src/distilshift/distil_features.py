@@ -41,8 +41,9 @@ Form = Literal["distilbert", "pkd", "tinybert", "minilmv2"]
 # Beside a weight of 1 for the soft targets. DistilBERT: the authors' 1 for the cosine and 5 for the soft targets.
 # BERT-PKD: beta, from the 10 to 1000 that they search. TinyBERT: 1 for every layer. MiniLMv2: 1 for each relation.
 WEIGHTS: dict[Form, float] = {"distilbert": 0.2, "pkd": 100.0, "tinybert": 1.0, "minilmv2": 1.0}
-# Heads that MiniLMv2 cuts anew for teachers of BERT-base's size; fewer where that does not divide both widths.
-RELATION_HEADS = 48
+# MiniLMv2 cuts heads anew, 48 for a teacher of BERT-base's width: so wide is each of those. Wider where so many
+# do not divide both widths.
+RELATION_WIDTH = 16
 # TinyBERT learns the inner states first and predictions after that, in the authors' code as two trainings.
 STATES_SHARE = 0.5
 
@@ -155,7 +156,7 @@ class FeatureObjective(DistilObjective):
         super().__init__(student, views, temperature, device)
         self._form, self._stores = form, teacher_stores
         self._plan = plan_of(form, *(len(layers_of(side.model)) for side in sides))
-        self._heads = relation_heads(sides) if form == "minilmv2" else student.model.config.num_attention_heads
+        self._heads = relation_heads(*sides) if form == "minilmv2" else student.model.config.num_attention_heads
         self._weights = (1.0, WEIGHTS[form])
         self.needs_all_tokens = form != "pkd"  # which leaves the last layer out
 
@@ -187,10 +188,11 @@ class FeatureObjective(DistilObjective):
         return seen, inputs["attention_mask"].bool()
 
 
-def relation_heads(sides: Sequence[Classifier]) -> int:
-    """The most relation heads, up to `RELATION_HEADS`, that divide the widths of all sides."""
-    widths = [side.model.config.hidden_size for side in sides]
-    return next(heads for heads in range(RELATION_HEADS, 0, -1) if not any(width % heads for width in widths))
+def relation_heads(student: Classifier, teacher: Classifier) -> int:
+    """The most relation heads, none of the teacher's below `RELATION_WIDTH`, that divide the widths of both sides."""
+    widths = [side.model.config.hidden_size for side in (student, teacher)]
+    most = max(1, widths[1] // RELATION_WIDTH)
+    return next(heads for heads in range(most, 0, -1) if not any(width % heads for width in widths))
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def adapt(
     *,
     overwrite: bool = False,
     fresh: bool = False,
+    cache: str | Path | None = None,
     **options: Any,
 ) -> AdaptResult:
     """Adapt a teacher to unlabelled target texts, distil it into a small student, and export that.
@@ -67,6 +68,8 @@ def adapt(
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
         fresh: discard an unfinished run instead of continuing it.
+        cache: a folder of what teachers said of texts; runs that share it, with other options or on other days, do not
+            ask a teacher again what it has said of the same texts. It may be removed at any time.
         options: single fields of AdaptConfig.
 
     Raises:
@@ -86,6 +89,7 @@ def adapt(
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+        run.shared = Path(cache) if cache else None
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
                 made = _distilled_box(source, manifest, corpus, settings, accelerator, run)

@@ -65,11 +65,13 @@ class RunDirectory:
         path: the folder.
         crew: who works on it.
         finished: this run had ended, its result in place, and was killed while its files were removed.
+        shared: a folder where this run and others look for outputs and leave theirs; None: it keeps to itself.
     """
 
     def __init__(self, path: Path, journal: dict[str, Any], crew: Crew = ALONE) -> None:
         self.path, self.crew, self._journal = path, crew, journal
         self.finished = bool(journal.get("finished"))
+        self.shared: Path | None = None
         self._sound: set[str] = set()
 
     def __contains__(self, name: str) -> bool:

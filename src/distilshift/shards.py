@@ -18,6 +18,7 @@ from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.encoder import Classifier
 from distilshift.inference import forward_all
 from distilshift.mapped import Arrays
+from distilshift.output_cache import keep_outputs, kept_outputs, key_of
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
@@ -106,7 +107,7 @@ def outputs(
     accelerator: Accelerator,
     advance: progress.Advance = lambda units: None,
 ) -> Rows:
-    """Logits of all texts, computed once; all processes share the work.
+    """Logits of all texts, computed once, or by another run that shares its outputs; all processes share the work.
 
     Args:
         classifier: on the accelerator's device.
@@ -121,10 +122,22 @@ def outputs(
         device, autocast = accelerator.device, accelerator.autocast
         return forward_all(classifier, store, device, autocast, span=span, crew=run.crew, advance=advance)
 
+    def find(span: slice) -> Arrays:
+        if run.shared is None:
+            return compute(span)
+        key = key_of(classifier, store, span, f"{accelerator.mixed_precision} on {accelerator.device.type}")
+        kept = kept_outputs(run.shared, key, run.crew)
+        if kept is not None:
+            advance(span.stop - span.start)
+            return kept
+        found = compute(span)
+        keep_outputs(run.shared, key, found, run.crew)
+        return found
+
     shards = []
     for number, span in enumerate(shard_spans(len(store))):
         shard_name = f"{name}-outputs-{number}"
         if shard_name in run:
             advance(span.stop - span.start)
-        shards.append(run.arrays(shard_name, partial(compute, span))["logits"])
+        shards.append(run.arrays(shard_name, partial(find, span))["logits"])
     return Rows(shards)

@@ -33,6 +33,7 @@ LAYERS: list[list[set[str]]] = [
         {"vocabulary"},
         {"masking"},
         {"frozen_states"},
+        {"output_cache"},
     ],
     [{"loop"}, {"shards"}],
     [{"second_opinion"}],

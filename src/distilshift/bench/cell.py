@@ -34,17 +34,19 @@ class Inputs:
         teacher: the source's teacher bundle.
         source, target: the domains.
         config: the student's options.
+        cache: a folder of what teachers said of texts, shared by cells.
     """
 
     teacher: Path
     source: Domain
     target: Domain
     config: AdaptConfig
+    cache: Path
 
 
 def _adapt(inputs: Inputs, texts: list[Example], output: Path) -> Path:
     if not output.exists():  # a bundle is there whole or not at all
-        adapt(inputs.teacher, texts, output, inputs.config)
+        adapt(inputs.teacher, texts, output, inputs.config, cache=inputs.cache)
     return output
 
 
@@ -82,7 +84,8 @@ def run_cell(job: Job) -> None:
     """Make and measure a cell's classifier, write its file, and remove the classifier."""
     cell, options = job.cell, job.matrix.options_of(job.cell)
     source, target = load_domain(job.folders.data, cell.source), job.load_target()
-    inputs = Inputs(job.teacher, source, target, job.matrix.student_config(cell.method, cell.seed))
+    config = job.matrix.student_config(cell.method, cell.seed)
+    inputs = Inputs(job.teacher, source, target, config, job.folders.work / "outputs")
     manifest = read_manifest(job.teacher, "teacher")
     # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
     key = fingerprint([job.identity(), asdict(manifest), versions()])

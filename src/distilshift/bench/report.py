@@ -17,7 +17,8 @@ NOTE = (
     "takes the seeds that have all of them, and is left out where none has. All texts: on the target's train and test "
     "texts together. Gain: over plain distillation, on the cells that both have, with the same teacher; in brackets "
     "the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more "
-    "than one point below plain distillation. Seconds: median of a cell, without its teacher."
+    "than one point below plain distillation. Seconds: median of a cell, without its teacher, which is not asked again "
+    "what it has said for another cell."
 )
 
 SHARE_NOTE = (

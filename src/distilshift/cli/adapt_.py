@@ -12,8 +12,12 @@ from distilshift.config import AdaptConfig
 
 @click.command(name="adapt")
 @click.argument("inputs", nargs=-1, required=True, metavar="[TEACHER] TEXTS")
+@click.option(
+    "--cache",
+    help="Folder of what teachers said of texts, shared by runs: no teacher is asked of the same texts twice.",
+)
 @stage_options(AdaptConfig)
-def command(inputs: tuple[str, ...], call: StageCall[AdaptConfig]) -> None:
+def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptConfig]) -> None:
     """Adapt the TEACHER bundle to unlabelled TEXTS, distil it into a small student, and export that.
 
     A teacher that cannot be had itself is given by --teacher-probabilities and an encoder for --student; TEACHER is
@@ -27,7 +31,8 @@ def command(inputs: tuple[str, ...], call: StageCall[AdaptConfig]) -> None:
         return
     from distilshift.pipeline import adapt
 
-    result = adapt(teacher, texts, call.output, call.config, overwrite=call.overwrite, fresh=call.fresh)
+    where = call.output
+    result = adapt(teacher, texts, where, call.config, overwrite=call.overwrite, fresh=call.fresh, cache=cache)
     facts = result.summary
     if not rank():
         click.echo(
