@@ -77,7 +77,8 @@ def _at_share(
     with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
         judge = Judge(reading, manifest.statistics, CONFIG.seed, run)
         prior = judge.prior(None)
-        wanted = (CONFIG.opinion_weight, prior.array(), judge.doubt(None), CONFIG.seed)
+        move = judge.move(None, prior)
+        wanted = (CONFIG.opinion_weight, move, CONFIG.seed)
         opinion = second_opinion(reading.whole, corpus, classifier, *wanted, run)
         judgement = judge.judge_opinion(opinion.whole, prior)
         revised = np.array(opinion.whole[np.arange(len(labels))])
@@ -92,7 +93,8 @@ def _at_share(
         "second_opinion": right(used),
         "adaptation": judgement.adaptation,
         "correlation": opinion.correlation,
-        "doubt": judge.doubt(None),
+        "most": move.most,
+        "counted": None if move.counted is None else move.counted.tolist(),
         "prior": prior.shares,
     }
 

@@ -16,14 +16,18 @@ from distilshift.bundle import Statistics
 from distilshift.files import write_json
 from distilshift.gate import GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
+from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
 from distilshift.shards import Rows
-from distilshift.target_prior import TargetPrior, estimated_prior
+from distilshift.target_prior import Move, TargetPrior, estimated_prior
 from distilshift.views import Reading
 
 # Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
 JUDGED_TEXTS = 10_000
+# Class shares may move by so many times the mean confidence that the teacher has lost. On the development pairs it has
+# lost twice as much accuracy as confidence (benchmarks/LOG.md).
+DISTANCE_PER_LOSS = 2.0
 
 
 Outcome = Literal["accepted", "refused"]
@@ -120,20 +124,24 @@ class Judge:
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
 
-    def doubt(self, given: TargetPrior | None) -> float:
-        """How far class shares may be moved towards the expected ones, as a total variation distance, 0 to 1.
+    def move(self, given: TargetPrior | None, prior: TargetPrior) -> Move:
+        """Where the class shares of labels may go: all the way to shares that the user gave, uniform ones among them.
 
-        All the way to shares that the user gave, uniform ones among them. Else by as much as the teacher has lost of
-        its mean confidence: that is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of
-        confidences), and class shares cannot be further off than that by its new errors alone. Without statistics, not
-        at all.
+        Else towards `prior`, by `DISTANCE_PER_LOSS` times what the teacher has lost of its mean confidence: that loss
+        is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
+        shares cannot be further off than that by its new errors alone. Without statistics, not at all.
         """
         if given:
-            return 1.0
-        if self._statistics is None or self._statistics.validation_confidence is None:
-            return 0.0
-        confidence = float(confidences(self._probabilities(self._unadapted.beginnings)).mean())
-        return max(0.0, self._statistics.validation_confidence - confidence)
+            return Move(given.array(), 1.0)
+        statistics = self._statistics
+        if statistics is None or statistics.validation_confidence is None:
+            return Move(prior.array(), 0.0)
+        probabilities = self._probabilities(self._unadapted.beginnings)
+        lost = max(0.0, statistics.validation_confidence - float(confidences(probabilities).mean()))
+        confusion, source = np.array(statistics.validation_confusion), np.array(statistics.class_prior)
+        counted = bbse_prior(probabilities.argmax(axis=1), confusion, source) if source.min() > 0 else None
+        usable = counted.prior if counted and not counted.fell_back else None
+        return Move(prior.array(), DISTANCE_PER_LOSS * lost, usable)
 
     def judge_opinion(self, revised: Rows, prior: TargetPrior) -> Judgement:
         """Whether labels of teacher and words together are used, (texts, classes) logits of whole texts."""

@@ -240,7 +240,7 @@ def _second_opinion(
     """Ask the words about the teacher's labels, and say whether what they changed may be used."""
     given = given_prior(config.target_prior, manifest.label_names)
     prior = judge.prior(given)
-    wanted = (config.opinion_weight, prior.array(), judge.doubt(given), config.seed)
+    wanted = (config.opinion_weight, judge.move(given, prior), config.seed)
     opinion = second_opinion(unadapted.whole, corpus, classifier, *wanted, run)
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion

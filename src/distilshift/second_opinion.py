@@ -7,7 +7,7 @@ network and the words as the two views; deviation: the views' predictions are av
 certain texts of either one to the training set of both.
 
 Then class shares: labels are moved towards those that are expected, as far as the teacher's loss of confidence gives
-reason to think that their present ones are its error.
+reason to think that their present ones are its error (`target_prior.Move`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from distilshift.mapped import Arrays
 from distilshift.metrics import Floats, softmax
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows, token_store
+from distilshift.target_prior import Move
 
 # Pieces of a text that are read: all of them.
 WHOLE = 2**30
@@ -78,8 +79,7 @@ def second_opinion(
     texts: Corpus,
     classifier: Classifier,
     weight: float,
-    shares: NDArray[np.float64],
-    most: float,
+    move: Move,
     seed: int,
     run: RunDirectory,
 ) -> SecondOpinion:
@@ -90,8 +90,7 @@ def second_opinion(
         texts: these texts.
         classifier: whose tokenizer; its pieces are the words.
         weight: the words' share in the labels, 0 to 1.
-        shares: (classes,), those that are expected.
-        most: how far the mean prediction may be moved towards them, as a total variation distance, 0 to 1.
+        move: where class shares go.
         seed: of the blocks.
         run: keeps the result.
     """
@@ -104,7 +103,7 @@ def second_opinion(
             said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
         heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
-        bias = bias_towards(mixed, shares, most)
+        bias = bias_towards(mixed, move.wanted(softmax(mixed).mean(axis=0)))
         facts = {"correlation": np.array([correlation]), "weight": np.array([heard])}
         return {"logits": (mixed + bias).astype(np.float32), "bias": bias.astype(np.float32)} | facts
 
@@ -192,22 +191,18 @@ def leave_one_out(kernel: NDArray[np.float64], targets: NDArray[np.float64], rid
     return targets - (inverse @ targets) / np.diag(inverse)[:, None]
 
 
-def bias_towards(logits: NDArray[np.float64], shares: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    """What to add to the logits of all texts so that their mean prediction moves towards some class shares.
+def bias_towards(logits: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to add to the logits of all texts so that their mean prediction is these class shares.
 
     Args:
         logits: (texts, classes), finite.
         shares: (classes,), above 0, summing to 1.
-        most: the mean prediction moves by this total variation distance at the most, and not beyond `shares`.
 
     Returns:
         (classes,) with mean 0.
     """
-    mean = softmax(logits).mean(axis=0)
-    apart = float(np.abs(shares - mean).sum()) / 2
-    if apart <= 0 or most <= 0:
-        return np.zeros_like(mean)
-    wanted = mean + min(1.0, most / apart) * (shares - mean)
+    if np.allclose(shares, softmax(logits).mean(axis=0), rtol=0, atol=1e-9):
+        return np.zeros_like(shares)
     given = torch.from_numpy(logits).log_softmax(dim=1)
-    moved = align_shares(given, torch.from_numpy(wanted), ALIGNING_ROUNDS)[0] - given[0]
+    moved = align_shares(given, torch.from_numpy(shares), ALIGNING_ROUNDS)[0] - given[0]
     return (moved - moved.mean()).numpy()

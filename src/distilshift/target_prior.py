@@ -56,6 +56,31 @@ class TargetPrior:
         return cls(tuple(values["shares"]), values["origin"], values["reason"])
 
 
+@dataclass(frozen=True)
+class Move:
+    """Where the class shares of labels go: towards expected ones, and no further than there is reason to.
+
+    Attributes:
+        expected: (classes,), above 0, summing to 1.
+        most: how far from the start, as a total variation distance, 0 to 1.
+        counted: (classes,), BBSE's estimate; None where there is none.
+    """
+
+    expected: NDArray[np.float64]
+    most: float
+    counted: NDArray[np.float64] | None = None
+
+    def wanted(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The shares that labels with this mean prediction, (classes,), shall have.
+
+        They start half-way between it and BBSE's estimate. Predictions of an unsure teacher are nearer to equal shares
+        than the target is; BBSE undoes that, and overdoes it where texts of a class differ from the source's.
+        """
+        start = mean if self.counted is None else (mean + self.counted) / 2
+        apart = _distance(self.expected, start)
+        return self.expected if apart <= self.most else start + self.most / apart * (self.expected - start)
+
+
 def _uniform(classes: int, reason: str) -> TargetPrior:
     return TargetPrior((1.0 / classes,) * classes, "uniform", reason)
 

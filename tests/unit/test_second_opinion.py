@@ -19,6 +19,7 @@ from distilshift.encoder import Classifier, load_classifier
 from distilshift.gate import decide_labels
 from distilshift.judging import Judge
 from distilshift.metrics import softmax
+from distilshift.priors import bbse_prior
 from distilshift.run import open_run
 from distilshift.second_opinion import (
     BLOCK_TEXTS,
@@ -30,7 +31,7 @@ from distilshift.second_opinion import (
     similarities,
 )
 from distilshift.shards import Rows
-from distilshift.target_prior import TargetPrior
+from distilshift.target_prior import Move, TargetPrior
 from distilshift.types import Example
 from distilshift.views import Reading
 from encoders import make_checkpoint
@@ -75,7 +76,7 @@ def asked(
     corpus: Corpus = open_corpus(texts, AdaptConfig())
     with open_run(tmp_path / "run", {}) as run:
         found = second_opinion.second_opinion(
-            Rows([logits]), corpus, classifier, weight, np.array(shares), most, seed=0, run=run
+            Rows([logits]), corpus, classifier, weight, Move(np.array(shares), most), seed=0, run=run
         )
         whole = np.array(found.whole[np.arange(len(texts))])
     return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
@@ -175,18 +176,30 @@ def test_whole_texts_are_read(tmp_path: Path, classifier: Classifier):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_a_bias_moves_shares_all_the_way_or_as_far_as_it_may(classes: int):
+def test_a_bias_gives_labels_the_wanted_shares(classes: int):
     rng = np.random.default_rng(classes)
     logits = rng.normal(size=(400, classes)) * 2 + np.linspace(0, 1, classes)
     shares = rng.dirichlet(np.full(classes, 20.0))
-    before = softmax(logits).mean(axis=0)
-    whole = softmax(logits + bias_towards(logits, shares, 1.0)).mean(axis=0)
-    np.testing.assert_allclose(whole, shares, atol=1e-5)
-    apart = np.abs(shares - before).sum() / 2
-    part = softmax(logits + bias_towards(logits, shares, apart / 4)).mean(axis=0)
-    np.testing.assert_allclose(part, before + (shares - before) / 4, atol=1e-5)
-    assert not bias_towards(logits, shares, 0.0).any()
-    assert not bias_towards(logits, before, 1.0).any()
+    np.testing.assert_allclose(softmax(logits + bias_towards(logits, shares)).mean(axis=0), shares, atol=1e-5)
+    assert not bias_towards(logits, softmax(logits).mean(axis=0)).any()
+
+
+@pytest.mark.parametrize(
+    ("most", "counted", "wanted"),
+    [
+        (0.0, None, 0.3),  # stays
+        (0.1, None, 0.4),  # as far as it may
+        (0.5, None, 0.5),  # and no further than what is expected
+        (0.0, 0.1, 0.2),  # half-way to BBSE's estimate
+        (0.1, 0.1, 0.3),  # and from there
+        (1.0, 0.1, 0.5),
+        (0.1, 0.9, 0.5),
+    ],
+)
+def test_where_class_shares_go(most: float, counted: float | None, wanted: float):
+    estimate = None if counted is None else np.array([1 - counted, counted])
+    found = Move(np.array([0.5, 0.5]), most, estimate).wanted(np.array([0.7, 0.3]))
+    np.testing.assert_allclose(found, [1 - wanted, wanted])
 
 
 def test_class_shares_move_in_the_labels(tmp_path: Path, classifier: Classifier):
@@ -198,14 +211,30 @@ def test_class_shares_move_in_the_labels(tmp_path: Path, classifier: Classifier)
     assert found.bias[0] > 0 > found.bias[1]
 
 
-@pytest.mark.parametrize(("given", "confidence", "expected"), [(UNIFORM, 0.9, 1.0), (None, 0.9, 0.1), (None, 0.7, 0)])
-def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, confidence: float, expected: float):
-    logits = np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))
-    rows = Rows([logits])
+@pytest.mark.parametrize(("given", "confidence", "most"), [(UNIFORM, 0.9, 1.0), (None, 0.9, 0.2), (None, 0.7, 0)])
+def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, confidence: float, most: float):
+    rows = Rows([np.log(np.array([[0.8, 0.2]] * 3 + [[0.2, 0.8]], np.float32))])
     statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=confidence)
+    prior = TargetPrior((0.6, 0.4), "estimated", "")
     with open_run(tmp_path / "run", {}) as run:
-        assert Judge(Reading(rows, rows), statistics, 0, run).doubt(given) == pytest.approx(expected, abs=1e-6)
-        assert Judge(Reading(rows, rows), None, 0, run).doubt(None) == 0
+        move = Judge(Reading(rows, rows), statistics, 0, run).move(given, given or prior)
+        assert move.most == pytest.approx(most, abs=1e-6)
+        np.testing.assert_allclose(move.expected, (given or prior).shares)
+        if given:
+            assert move.counted is None
+        else:
+            wanted = bbse_prior(np.array([0, 0, 0, 1]), np.array([[40, 10], [10, 40]]), np.array([0.5, 0.5])).prior
+            np.testing.assert_allclose(move.counted, wanted)
+        still = Judge(Reading(rows, rows), None, 0, run).move(None, prior)
+    assert (still.most, still.counted) == (0.0, None)
+
+
+@pytest.mark.parametrize("confusion", [[[25, 25], [25, 25]], [[50, 0], [50, 0]]])
+def test_a_teacher_that_confuses_all_counts_nothing(tmp_path: Path, confusion: list[list[int]]):
+    rows = Rows([np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))])
+    statistics = Statistics([0.5, 0.5], confusion, 0.5, 1.0, validation_confidence=0.8)
+    with open_run(tmp_path / "run", {}) as run:
+        assert Judge(Reading(rows, rows), statistics, 0, run).move(None, UNIFORM).counted is None
 
 
 def test_the_gate_looks_at_labels_not_at_certainty():
