@@ -28,6 +28,26 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
     return f"{learnt} {summary['adaptation_reason']}{said}"
 
 
+def shares_sentence(summary: dict[str, Any], target_prior: str) -> str:
+    """The class shares that came out, for who knows better to say so; empty where they were asked for.
+
+    Args:
+        summary: of a student.
+        target_prior: the option as it was given.
+    """
+    if target_prior != "auto":
+        return ""
+    return (
+        f"Of the target texts it labels {_shares(summary)}. If you know that the true shares are others, or that "
+        "classes are about equally frequent, say so with --target-prior: without labels no sign tells that from a "
+        "teacher that leans to one class."
+    )
+
+
+def _shares(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{share:.0%} {name}" for name, share in summary["predicted_shares"].items())
+
+
 def estimate_sentence(summary: dict[str, Any]) -> str:
     """The accuracy as far as it can be guessed without labels."""
     if summary["estimated_accuracy"] is None:
@@ -125,6 +145,12 @@ def forms_table(int8: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _decided(summary: dict[str, Any], manifest: Manifest) -> str:
+    """What was decided and guessed without labels, a paragraph each."""
+    shares = shares_sentence(summary, manifest.config["target_prior"])
+    return "".join(f"{each}\n\n" for each in (verdict_sentence(summary), shares, estimate_sentence(summary)) if each)
+
+
 def _and_faster(manifest: Manifest) -> str:
     static = manifest.config.get("student") == "static"
     return "" if static else " and is faster, one text at a time on one thread"
@@ -154,8 +180,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         f"# Student: {' / '.join(manifest.label_names)}\n\n"
         "A small text classifier, adapted to its domain without labels and without the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
-        f"{verdict_sentence(summary)}\n\n"
-        f"{estimate_sentence(summary)}\n\n"
+        f"{_decided(summary, manifest)}"
         "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
         f"{_shape_section(summary)}"

@@ -13,6 +13,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from distilshift import adapt, second_opinion
 from distilshift.bundle import Statistics
+from distilshift.card import shares_sentence
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier
@@ -254,4 +255,14 @@ def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp
     facts = adapt(teacher_bundle, target_file, tmp_path / "s", student_layers=1, distil_epochs=2).summary
     assert facts["method"] == "second-opinion"
     assert facts["adaptation"] == "accepted"
-    assert "the words of the texts say together" in (tmp_path / "s" / "README.md").read_text()
+    card = (tmp_path / "s" / "README.md").read_text()
+    assert "the words of the texts say together" in card
+    assert "say so with --target-prior" in card
+
+
+@pytest.mark.parametrize(("asked", "said"), [("auto", True), ("uniform", False), ("negative=0.3,positive=0.7", False)])
+def test_who_gave_no_shares_is_told_what_came_out(asked: str, said: bool):
+    facts = {"predicted_shares": {"negative": 0.617, "positive": 0.383}}
+    sentence = shares_sentence(facts, asked)
+    assert sentence.startswith("Of the target texts it labels 62% negative, 38% positive. ") == said
+    assert bool(sentence) == said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from distilshift.card import estimate_sentence, shape_sentence, verdict_sentence, vocabulary_sentence
+from distilshift.card import estimate_sentence, shape_sentence, shares_sentence, verdict_sentence, vocabulary_sentence
 from distilshift.cli.launch import launched, rank
 from distilshift.cli.options import StageCall, stage_options
 from distilshift.config import AdaptConfig
@@ -43,6 +43,8 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
         if split := vocabulary_sentence(facts["shape"]):
             click.echo(split)
         click.echo(verdict_sentence(facts))
+        if shares := shares_sentence(facts, call.config.target_prior):
+            click.echo(shares)
         click.echo(estimate_sentence(facts))
         click.echo(
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "
