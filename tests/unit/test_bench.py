@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_a_methods_options_win_over_the_matrix_and_the_rest_is_default():
     )
     assert matrix.student_config("distilshift", 7) == AdaptConfig(spans=2, student_layers=1, seed=7)
     assert matrix.teacher_config(7) == TeachConfig(epochs=1, seed=7)
+
+
+def test_one_teacher_may_have_students_of_several_seeds(place: Path):
+    matrix = make_matrix(SMALL | {"teacher_seed": 4, "seeds": [0, 1]})
+    assert matrix.teacher_config(0) == matrix.teacher_config(1) == TeachConfig(seed=4)
+    assert matrix.student_config("plain-kd", 1).seed == 1
+    jobs = [replace(job_of(place), matrix=matrix, cell=cell) for cell in matrix.cells()]
+    assert {job.teacher.name.rsplit("-", 1)[0] for job in jobs} == {f"{cell.source}-4" for cell in matrix.cells()}
+    assert len({job.teacher for job in jobs}) == len({cell.source for cell in matrix.cells()})
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Job:
         """The teacher's bundle; its name tells options and data, so that a change of either makes another one."""
         config = self.matrix.options_of(self.cell)["teacher"]
         key = fingerprint([config, domain_sha256(self.folders.data, self.cell.source)])
-        return self.folders.work / "teachers" / f"{self.cell.source}-{self.cell.seed}-{key[:KEY_DIGITS]}"
+        return self.folders.work / "teachers" / f"{self.cell.source}-{config['seed']}-{key[:KEY_DIGITS]}"
 
     @property
     def name(self) -> str:

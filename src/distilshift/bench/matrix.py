@@ -31,6 +31,9 @@ class MatrixConfig(StageConfig):
     pairs: tuple[tuple[str, str], ...] = option((), "Or the pairs themselves, each [source, target].")
     methods: tuple[str, ...] = option(("plain-kd", "distilshift"), "Rows of the table.")
     seeds: tuple[Annotated[int, Ge(0)], ...] = option((0, 1, 2), "Seeds of teacher and student.")
+    teacher_seed: Annotated[int, Ge(0)] | None = option(
+        None, "Seed of all teachers, where several are too dear; the seeds above are then the students'."
+    )
     positive_shares: tuple[Annotated[float, Gt(0), Lt(1)], ...] = option(
         (), "Label shift: each target, its training and its test texts, resampled to each of these shares of positives."
     )
@@ -46,7 +49,7 @@ class Cell:
     Attributes:
         source, target: the domains.
         method: the row.
-        seed: of teacher and student.
+        seed: of the student and, unless the matrix has one for all, of the teacher.
         positive_share: what the target is resampled to; None leaves it as it is.
     """
 
@@ -111,8 +114,9 @@ class Matrix:
         ]
 
     def teacher_config(self, seed: int) -> TeachConfig:
-        """Options of a seed's teachers."""
-        return resolve(TeachConfig, self.config.teacher or {}, {"seed": seed})
+        """Options of the teachers of cells with this seed."""
+        own = self.config.teacher_seed
+        return resolve(TeachConfig, self.config.teacher or {}, {"seed": seed if own is None else own})
 
     def student_config(self, method: str, seed: int) -> AdaptConfig:
         """Options of a method's students."""

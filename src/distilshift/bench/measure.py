@@ -77,7 +77,9 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
     correct = right(logits, examples, names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None
-    beginning = load_network(bundle, manifest, "fp32", threads, 1).logits(target.test, BATCH) if runtime else None
+    beginning = logits[:count] if runtime else None
+    if runtime and runtime["max_windows"] > 1:
+        beginning = load_network(bundle, manifest, "fp32", threads, 1).logits(target.test, BATCH)
     positive = float(np.mean(logits[:count].argmax(axis=1) == names.index(POSITIVE))) if POSITIVE in names else None
     return {
         "test_accuracy": float(correct[:count].mean()),

@@ -61,6 +61,7 @@ METHODS: dict[str, Method] = {
     "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
     "shares-known": Method("distilshift, class shares known to be equal", options={"target_prior": "uniform"}),
+    "six-layers": Method("distilshift, a student of six layers", options={"student_layers": 6}),
     "with-shot-im": Method("distilshift with SHOT-IM for the second opinion", options={"method": "shot-im"}),
     "joint": Method("distilshift, joint", options={"feedback": 0.5}),
     "masked": Method("distilshift with masked copies", options={"masked_consistency": 1.0}),

@@ -101,7 +101,8 @@ class Runner:
                 return "waits"
             if self._has_teacher(job):  # another runner has finished it just now
                 return "worked"
-            self._board.begin(f"teacher for {job.cell.source}, seed {job.cell.seed}")
+            seed = job.matrix.teacher_config(job.cell.seed).seed
+            self._board.begin(f"teacher for {job.cell.source}, seed {seed}")
             if reason := work(teaching, lock):
                 self._bad_teachers[job.teacher] = f"its teacher failed: {reason} (see {log_of(teaching)})"
         return "worked"
