@@ -100,12 +100,11 @@ def test_a_methods_options_win_over_the_matrix_and_the_rest_is_default():
 
 
 def test_one_teacher_may_have_students_of_several_seeds(place: Path):
-    matrix = make_matrix(SMALL | {"teacher_seed": 4, "seeds": [0, 1]})
+    matrix = make_matrix(SMALL | {"pairs": [["pans", "films"]], "teacher_seed": 4, "seeds": [0, 1]})
     assert matrix.teacher_config(0) == matrix.teacher_config(1) == TeachConfig(seed=4)
     assert matrix.student_config("plain-kd", 1).seed == 1
-    jobs = [replace(job_of(place), matrix=matrix, cell=cell) for cell in matrix.cells()]
-    assert {job.teacher.name.rsplit("-", 1)[0] for job in jobs} == {f"{cell.source}-4" for cell in matrix.cells()}
-    assert len({job.teacher for job in jobs}) == len({cell.source for cell in matrix.cells()})
+    (teacher,) = {replace(job_of(place), matrix=matrix, cell=cell).teacher for cell in matrix.cells()}
+    assert teacher.name.startswith("pans-4-")
 
 
 @pytest.mark.parametrize(
