@@ -1,7 +1,7 @@
 """Distilling what goes on inside the teacher too: DistilBERT, BERT-PKD, TinyBERT and MiniLMv2 on target texts.
 
-Each is the soft targets of plain distillation and a term on inner states. The teacher runs beside the student, since
-its states are too large to be kept. Masked language modelling and labels, which some of the papers have besides,
+Each is the soft targets of plain distillation and a term on inner states. The teacher runs beside the student where its
+states are too large to be kept. Masked language modelling and labels, which some of the papers have besides,
 need what is not there: a head for it, and source-free labels.
 """
 
@@ -34,7 +34,8 @@ from distilshift.losses.features import (
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
 from distilshift.stage import seeded
-from distilshift.views import LabelledView
+from distilshift.teacher_states import TeacherPass
+from distilshift.views import LabelledView, view_uses
 from distilshift.vocabulary import used_rows_only
 
 Form = Literal["distilbert", "pkd", "tinybert", "minilmv2"]
@@ -152,10 +153,11 @@ class FeatureObjective(DistilObjective):
             temperature: of the soft targets.
             device: where both are.
         """
-        student, self._teacher = sides
+        student, teacher = sides
         super().__init__(student, views, temperature, device)
-        self._form, self._stores = form, teacher_stores
-        self._plan = plan_of(form, *(len(layers_of(side.model)) for side in sides))
+        self._form, self._plan = form, plan_of(form, *(len(layers_of(side.model)) for side in sides))
+        layers = [other for _, other in self._plan.states], [other for _, other in self._plan.projections]
+        self.teacher_pass = TeacherPass(teacher, teacher_stores, layers, device, first_token_only=form == "pkd")
         self._heads = relation_heads(*sides) if form == "minilmv2" else student.model.config.num_attention_heads
         self._weights = (1.0, WEIGHTS[form])
         self.needs_all_tokens = form != "pkd"  # which leaves the last layer out
@@ -174,18 +176,9 @@ class FeatureObjective(DistilObjective):
         loss = for_soft * soft + (0.0 * projection.sum() if projection is not None else 0.0)
         if not for_states:
             return loss
-        teacher, mask = self._teacher_pass(batch)
+        teacher, mask = self.teacher_pass(self.view_number(batch.epoch), batch.indices)
         seen = Comparison(self._plan, student, teacher, mask, self._heads, projection)
         return loss + for_states * batch.mean(TERMS[self._form](seen))
-
-    def _teacher_pass(self, batch: Batch) -> tuple[Seen, Tensor]:
-        store = self._stores[self.view_number(batch.epoch)]
-        inputs = self._teacher.inputs(store, batch.indices, self._device)
-        layers = ([other for _, other in self._plan.states], [other for _, other in self._plan.projections])
-        self._teacher.model.eval()
-        with torch.no_grad(), watching(self._teacher.model, *layers) as seen:
-            self._teacher.model(**inputs)
-        return seen, inputs["attention_mask"].bool()
 
 
 def relation_heads(student: Classifier, teacher: Classifier) -> int:
@@ -229,6 +222,8 @@ def distil_features(
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
         sides = (student, teacher)
         objective = FeatureObjective(form, sides, compact, whole, config.temperature, accelerator.device)
+        if run.crew.size == 1 and f"{loop.name}.done" not in run:  # of several processes each would keep all of it
+            objective.teacher_pass.run_once(view_uses(loop.epochs, len(views)), accelerator.autocast)
         train_once(student.model, objective, loop, accelerator, run)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilshift import adapt, pipeline
+from distilshift import adapt, pipeline, teacher_states
 from distilshift.config import AdaptConfig
 from distilshift.distil_features import (
     WEIGHTS,
@@ -39,6 +40,7 @@ from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.shards import Rows
 from distilshift.student import cut
+from distilshift.teacher_states import TeacherPass
 from distilshift.types import Example
 from distilshift.views import LabelledView
 from encoders import FAMILIES, make_checkpoint
@@ -138,12 +140,17 @@ def by_hand(form: Form, student: Classifier, teacher: Classifier, chosen: list[i
     return torch.cat(values).mean()
 
 
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_the_loss_by_hand(teacher: Classifier, form: Form):
+def test_the_loss_by_hand(teacher: Classifier, form: Form, once: bool, monkeypatch: pytest.MonkeyPatch):
+    """Whether the teacher runs beside the student or has run before, in other batches."""
     student, views, device = cut(teacher, 2), views_of(teacher), torch.device("cpu")
     objective = FeatureObjective(form, (student, teacher), views, [views[0].texts], 2.0, device)
     student.model.eval()
     teacher.model.eval()
+    if once:
+        objective.teacher_pass.run_once([2], nullcontext)
+        monkeypatch.setattr(objective.teacher_pass, "_run", lambda inputs: pytest.fail("the teacher ran again"))
     chosen = [0, 1, 7]
     batch = Batch.share(0, np.array(chosen), make_accelerator(CONFIG))
     logits = student.model(**student.inputs(views[0].texts, np.array(chosen), device)).logits
@@ -174,6 +181,21 @@ def test_the_term_falls_and_the_teacher_stays(teacher: Classifier, run: RunDirec
     assert by_hand(form, student, teacher, chosen) < 0.9 * first
     assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
     assert not any(parameter.grad is not None for parameter in teacher.model.parameters())
+
+
+@pytest.mark.parametrize(("most", "uses", "passes"), [(0, [6], 6), (2**29, [6], 1), (2**29, [1], 6)])
+def test_the_teacher_runs_once_where_that_is_worth_it(
+    teacher: Classifier, monkeypatch: pytest.MonkeyPatch, most: int, uses: list[int], passes: int
+):
+    store, device, ran = teacher.tokenise(TEXTS), torch.device("cpu"), []
+    monkeypatch.setattr(teacher_states, "MOST_BYTES", most)
+    states = TeacherPass(teacher, [store], ([2, 4], [4]), device)
+    teacher.model.register_forward_hook(lambda module, inputs, output: ran.append(output.logits.shape[0]))
+    states.run_once(uses, nullcontext)
+    for epoch in range(6):
+        seen, mask = states(0, np.random.default_rng(epoch).permutation(len(TEXTS)))
+        assert seen.states[2].shape[:2] == seen.projections[4][0].shape[:2] == mask.shape
+    assert ran.count(len(TEXTS)) == passes
 
 
 def other_student(folder: Path, **options: Any) -> Classifier:

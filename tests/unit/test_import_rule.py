@@ -34,6 +34,7 @@ LAYERS: list[list[set[str]]] = [
         {"masking"},
         {"frozen_states"},
         {"output_cache"},
+        {"teacher_states"},
     ],
     [{"loop"}, {"shards"}],
     [{"second_opinion"}],
