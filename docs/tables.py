@@ -11,6 +11,7 @@ from reliability_tables import degenerate_table, fuzz_table, kills_table
 
 from distilshift.bench import report
 from distilshift.bench.matrix import Cell
+from distilshift.bench.methods import METHODS
 from distilshift.bench.table import Table, read_table
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +64,20 @@ def accuracy_table() -> str:
         "steps. Made by `make bench`."
     )
     return "\n".join(lines)
+
+
+def vader_table() -> str:
+    """All rows of VADER's domains, a column a target."""
+    table = read_table(RESULTS / "vader")
+    pairs, config = table.matrix.pairs(), table.matrix.config
+    heads = [f"{config.pairs[0][0]} →", *(target for _, target in pairs), "mean"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in config.methods:
+        cells = [[table.rows.get(Cell(*pair, row, seed)) for seed in config.seeds] for pair in pairs]
+        if all(cell for line in cells for cell in line):
+            means = [100 * float(np.mean([cell["test_accuracy"] for cell in line if cell])) for line in cells]
+            lines.append(f"| {METHODS[row].title} | {' | '.join(f'{mean:.1f}' for mean in (*means, np.mean(means)))} |")
+    return "\n".join([*lines, f"\nAccuracy in per cent, means of {len(config.seeds)} seeds."])
 
 
 def _accuracies(table: Table, pair: tuple[str, str]) -> np.ndarray:
@@ -279,6 +294,7 @@ TABLES = {
     "degenerate": degenerate_table,
     "demo": demo_table,
     "accuracy": accuracy_table,
+    "vader": vader_table,
     "speed": speed_table,
     "profile": profile_table,
     "scale": scale_table,

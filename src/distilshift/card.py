@@ -29,13 +29,13 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
 
 
 def shares_sentence(summary: dict[str, Any], target_prior: str) -> str:
-    """The class shares that came out, for who knows better to say so; empty where they were asked for.
+    """The class shares that came out, for who knows better to say so; empty where they were given, or moved by nothing.
 
     Args:
         summary: of a student.
         target_prior: the option as it was given.
     """
-    if target_prior != "auto":
+    if target_prior != "auto" or summary["adaptation"] == "none":
         return ""
     return (
         f"Of the target texts it labels {_shares(summary)}. If you know that the true shares are others, or that "

@@ -23,7 +23,7 @@ from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier, layers_of
 from distilshift.errors import ConfigError
 from distilshift.inner import Seen, attention_scores, watching
-from distilshift.loop import loop_config, train_once
+from distilshift.loop import finished, loop_config, train_once
 from distilshift.losses.features import (
     attention_relation_divergence,
     attention_score_error,
@@ -222,7 +222,7 @@ def distil_features(
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
         sides = (student, teacher)
         objective = FeatureObjective(form, sides, compact, whole, config.temperature, accelerator.device)
-        if run.crew.size == 1 and f"{loop.name}.done" not in run:  # of several processes each would keep all of it
+        if run.crew.size == 1 and finished(loop.name) not in run:  # of several processes each would keep all of it
             objective.teacher_pass.run_once(view_uses(loop.epochs, len(views)), accelerator.autocast)
         train_once(student.model, objective, loop, accelerator, run)
 

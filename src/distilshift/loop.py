@@ -113,6 +113,11 @@ def learning_rate_at(step: int, steps: int, config: LoopConfig) -> float:
     return config.learning_rate * min(1.0, rising, falling)
 
 
+def finished(name: str) -> str:
+    """The run's name for the weights that a training ended with."""
+    return f"{name}.done"
+
+
 def train_once(
     model: Any,
     objective: Objective,
@@ -122,7 +127,7 @@ def train_once(
     finish: Callable[[], None] = lambda: None,
 ) -> None:
     """Train as `train` does, then `finish`; where this run has done so before, take the weights it kept."""
-    kept = f"{config.name}.done"
+    kept = finished(config.name)
     if kept in run:
         load_weights(run, kept, model)
         return

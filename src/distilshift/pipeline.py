@@ -24,9 +24,11 @@ from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
+from distilshift.files import output_errors
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
 from distilshift.learning import Lesson, learn_guarded
+from distilshift.loop import finished
 from distilshift.masking import special_tokens
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
@@ -86,6 +88,9 @@ def adapt(
     corpus = open_corpus(texts, settings)
     if isinstance(source, BlackBox):
         source.require_rows(corpus)
+    if cache:
+        with output_errors(Path(cache)):  # not after the first pass
+            Path(cache).mkdir(parents=True, exist_ok=True)
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
@@ -121,7 +126,7 @@ def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | Bla
 
 def _last_training(config: AdaptConfig) -> str:
     """What the run keeps last."""
-    return f"{SECOND_STAGE if config.method == 'dine' else 'distil'}.done"
+    return finished(SECOND_STAGE if config.method == "dine" else "distil")
 
 
 def _distilled(

@@ -26,7 +26,7 @@ from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
-from distilshift.loop import Objective, loop_config, train_once
+from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.parallel import Batch, crew_of
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
@@ -115,7 +115,7 @@ def teach(
     key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
     accelerator = make_accelerator(settings)
     with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
-        if not placed(folder, overwrite, run, "teach.done"):
+        if not placed(folder, overwrite, run, finished("teach")):
             _teach(folder, names, training, validation, settings, accelerator, run, overwrite)
     statistics = read_manifest(folder, "teacher").statistics
     assert statistics  # a taught teacher has them

@@ -132,3 +132,13 @@ def test_students_of_one_teacher_ask_it_once_and_are_those_of_a_run_alone(
     assert len(passes) > asked
     assert student("alone", None) == first
     assert student("adapted-alone", None, method="shot-im", gate=False) == adapted
+
+
+def test_a_cache_that_is_a_file_is_refused_before_any_work(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, passes: list[int]
+):
+    (tmp_path / "cache").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        adapt(teacher_bundle, target_file, tmp_path / "s", cache=tmp_path / "cache")
+    assert passes == []
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -260,9 +260,18 @@ def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp
     assert "say so with --target-prior" in card
 
 
-@pytest.mark.parametrize(("asked", "said"), [("auto", True), ("uniform", False), ("negative=0.3,positive=0.7", False)])
-def test_who_gave_no_shares_is_told_what_came_out(asked: str, said: bool):
-    facts = {"predicted_shares": {"negative": 0.617, "positive": 0.383}}
+@pytest.mark.parametrize(
+    ("asked", "adaptation", "said"),
+    [
+        ("auto", "accepted", True),
+        ("auto", "refused", True),  # shares that are given lift some of the gate's bounds
+        ("auto", "none", False),
+        ("uniform", "accepted", False),
+        ("negative=0.3,positive=0.7", "accepted", False),
+    ],
+)
+def test_who_gave_no_shares_is_told_what_came_out(asked: str, adaptation: str, said: bool):
+    facts = {"predicted_shares": {"negative": 0.617, "positive": 0.383}, "adaptation": adaptation}
     sentence = shares_sentence(facts, asked)
     assert sentence.startswith("Of the target texts it labels 62% negative, 38% positive. ") == said
     assert bool(sentence) == said
