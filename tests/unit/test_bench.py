@@ -27,6 +27,7 @@ class StandIn:
     def __init__(self) -> None:
         self.done: list[str] = []
         self.failing = ""
+        self.teacher_sha256 = "x"
         self.during: Callable[[Job], None] = lambda job: None
 
     def __call__(self, job: Job, lock: Any) -> str:
@@ -38,7 +39,7 @@ class StandIn:
             job.teacher.mkdir(parents=True)
             return ""
         row = {"method": job.cell.method, "test_accuracy": 0.8, "teacher_test_accuracy": 0.7, "seconds": 60}
-        row |= {"cell_seconds": 90, "all_accuracy": 0.8, "test_correct": "1110", "teacher_sha256": "x"}
+        row |= {"cell_seconds": 90, "all_accuracy": 0.8, "test_correct": "1110", "teacher_sha256": self.teacher_sha256}
         row |= {
             "config": job.matrix.student_config(job.cell.method, job.cell.seed).portable(),
             "teacher_config": job.matrix.teacher_config(job.cell.seed).portable(),
@@ -52,6 +53,7 @@ class StandIn:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn()
     monkeypatch.setattr(runner, "work", made)
+    monkeypatch.setattr(Job, "teacher_sha256", lambda job: made.teacher_sha256)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.02)
     return made
@@ -99,6 +101,13 @@ def test_a_methods_options_win_over_the_matrix_and_the_rest_is_default():
     assert matrix.teacher_config(7) == TeachConfig(epochs=1, seed=7)
 
 
+def test_some_methods_have_the_first_seed_only():
+    chosen = {"methods": ["plain-kd", "tent-kd"], "seeds": [4, 5, 6], "first_seed_only": ["tent-kd"]}
+    matrix = make_matrix(SMALL | chosen)
+    names = [f"a-b-{cell}" for cell in ("plain-kd-4", "tent-kd-4", "plain-kd-5", "plain-kd-6")]
+    assert [cell.name for cell in matrix.cells()] == names
+
+
 def test_one_teacher_may_have_students_of_several_seeds(place: Path):
     matrix = make_matrix(SMALL | {"pairs": [["pans", "films"]], "teacher_seed": 4, "seeds": [0, 1]})
     assert matrix.teacher_config(0) == matrix.teacher_config(1) == TeachConfig(seed=4)
@@ -117,6 +126,7 @@ def test_one_teacher_may_have_students_of_several_seeds(place: Path):
         ({"teacher": {"threads": 1}}, "Fix: pass --threads"),
         ({"methods": ["plain-kd", "magic"]}, "expected some of teacher, plain-kd"),
         ({"methods": []}, "methods is empty"),
+        ({"first_seed_only": ["tent-kd"]}, "first_seed_only are unknown: expected some of plain-kd, got tent-kd"),
         ({"seeds": [1, 1]}, "seeds are named twice"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"pairs": [["a", "a"]]}, "a pair needs two domains"),
@@ -239,6 +249,15 @@ def test_a_teacher_that_fails_is_tried_once(bench: Any, stand_in: StandIn):
     assert done.code == 1
     assert stand_in.done == ["teacher pans"]
     assert done.err.count("its teacher failed: Error: it broke") == 8  # as it happens, and at the end
+
+
+def test_results_of_another_teacher_are_named_once(bench: Any, stand_in: StandIn):
+    assert "another teacher" not in bench("--only", "plain-kd").err
+    stand_in.teacher_sha256 = "taught on another machine"
+    done = bench()
+    assert done.code == 0
+    assert done.err.count("pans, seed 0: 2 results are of another teacher than ") == 1
+    assert "Fix: remove them (pans-films-plain-kd-0.json …)" in done.err
 
 
 def test_an_interrupt_ends_the_runner(bench: Any, stand_in: StandIn):

@@ -111,6 +111,15 @@ def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Pat
     assert "different options" not in "".join(lines)
 
 
+def test_a_row_of_the_first_seed_alone_is_complete_with_it(results: Path):
+    path = results / "matrix.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"first_seed_only": ["shot-kd", "kd-source"]}))
+    table = read_table(results)
+    assert table.missing() == 12 - 10  # both cells of kd-source
+    assert table.gain("shot-kd").mean == pytest.approx((0.0 + 0.4) / 2)
+    assert "| SHOT, then distillation | – | 2 of 2 | 75.0 | 65.0 | +20.0 [" in section(table)
+
+
 def test_cells_of_one_row_with_different_options_are_named(results: Path):
     write_cell(results, "b", "distilshift", 0, 8, config={"seed": 0, "spans": 4})
     assert "Cells of these rows were made with different options: distilshift." in section(read_table(results))

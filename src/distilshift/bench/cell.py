@@ -115,7 +115,7 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
         "config": config.portable() if options["student"] else {},
         "teacher_config": job.matrix.teacher_config(cell.seed).portable(),
         **job.identity(),
-        "teacher_sha256": fingerprint(asdict(teacher)),
+        "teacher_sha256": job.teacher_sha256(),
         "code_revision": code_revision(),
         "versions": versions(),
         "hardware": hardware(),
@@ -125,7 +125,7 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
 def _teacher_accuracy(job: Job, target: Domain) -> float:
     """Of the unadapted teacher on the target's test texts; all cells of a pair, share and seed have it in common."""
     path = job.teacher.with_name(f"{job.teacher.name}-on-{job.cell.target}-{job.target_sha256()[:12]}.json")
-    teacher = fingerprint(asdict(read_manifest(job.teacher)))
+    teacher = job.teacher_sha256()
     known = read_result(path)
     if known.get("teacher_sha256") != teacher:
         known = {"teacher_sha256": teacher, "test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from distilshift.bench.data import Domain, domain_sha256, load_domain
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
 from distilshift.bench.resample import resample
+from distilshift.bundle import read_manifest
 from distilshift.config import StageConfig
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
@@ -88,6 +89,14 @@ class Job:
         cell = f"{self.matrix.config.table}-{self.cell.name}"
         return f"teacher-{self.teacher.name}" if self.kind == "teacher" else cell
 
+    def teacher_sha256(self) -> str:
+        """sha256 (hex) of all that the teacher's bundle declares, its files' hashes among it.
+
+        Raises:
+            BundleError: it is not there, or damaged.
+        """
+        return fingerprint(asdict(read_manifest(self.teacher, "teacher")))
+
     def identity(self) -> dict[str, str]:
         """What a result must have been made from to count as this cell's."""
         domains = [domain_sha256(self.folders.data, self.cell.source), self.target_sha256()]
@@ -131,6 +140,22 @@ def is_done(job: Job) -> bool:
         return True
     same_data = found.get("data_sha256") == wanted["data_sha256"]
     return job.keep_older and same_data and _differs_by_newer_options(job, found)
+
+
+def of_another_teacher(job: Job) -> list[Cell]:
+    """Cells that are to have this job's teacher, but were measured with another one.
+
+    Options and data do not tell them apart: other code taught it, or another kind of processor.
+
+    Raises:
+        BundleError: the teacher is not there, or damaged.
+    """
+    own, found = job.teacher_sha256(), []
+    for cell in job.matrix.cells():
+        other = replace(job, cell=cell)
+        if other.teacher == job.teacher and read_result(other.result).get("teacher_sha256", own) != own:
+            found.append(cell)
+    return found
 
 
 def _differs_by_newer_options(job: Job, found: dict[str, Any]) -> bool:

@@ -31,6 +31,7 @@ class MatrixConfig(StageConfig):
     pairs: tuple[tuple[str, str], ...] = option((), "Or the pairs themselves, each [source, target].")
     methods: tuple[str, ...] = option(("plain-kd", "distilshift"), "Rows of the table.")
     seeds: tuple[Annotated[int, Ge(0)], ...] = option((0, 1, 2), "Seeds of teacher and student.")
+    first_seed_only: tuple[str, ...] = option((), "Methods that are measured with the first of the seeds alone.")
     teacher_seed: Annotated[int, Ge(0)] | None = option(
         None, "Seed of all teachers, where several are too dear; the seeds above are then the students'."
     )
@@ -111,7 +112,12 @@ class Matrix:
             if start == source
             for share in self.shares()
             for method in self.config.methods
+            if seed in self.seeds_of(method)
         ]
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds that a method is measured with."""
+        return self.config.seeds[: 1 if method in self.config.first_seed_only else None]
 
     def teacher_config(self, seed: int) -> TeachConfig:
         """Options of the teachers of cells with this seed."""
@@ -168,10 +174,11 @@ def _check(config: MatrixConfig) -> None:
         if not _NAME.fullmatch(name):
             raise ConfigError("a table or domain cannot be a file's name", got=repr(name), fix="use letters and digits")
     _require_known("methods", config.methods, METHODS)
+    _require_known("first_seed_only", config.first_seed_only, config.methods)
     for key, values in (("methods", config.methods), ("seeds", config.seeds)):
         if not values:
             raise ConfigError(f"{key} is empty", fix="name at least one")
-    for key in ("domains", "pairs", "methods", "seeds"):
+    for key in ("domains", "pairs", "methods", "first_seed_only", "seeds"):
         _require_once(key, getattr(config, key))
     _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
     if same := [pair for pair in config.pairs if pair[0] == pair[1]]:

@@ -17,8 +17,8 @@ NOTE = (
     "takes the seeds that have all of them, and is left out where none has. All texts: on the target's train and test "
     "texts together. Gain: over plain distillation, on the cells that both have, with the same teacher; in brackets "
     "the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more "
-    "than one point below plain distillation. Seconds: median of a cell, without its teacher, which is not asked again "
-    "what it has said for another cell."
+    "than one point below plain distillation. A row without standard deviations has one seed. Seconds: median of a "
+    "cell, without its teacher, which is not asked again what it has said for another cell."
 )
 
 SHARE_NOTE = (
@@ -66,7 +66,7 @@ def _by_share(table: Table, methods: Sequence[str]) -> str:
         cells = []
         for part in map(table.at, shares):
             gain, harmed = _gain(part, method)
-            shown = _spread(part.means(method), part, "seeds")
+            shown = _spread(part.means(method), part, method, "seeds")
             cells.append(shown if gain == "–" else f"{shown}; {gain}; harmed {harmed}")
         lines.append(_line([METHODS[method].title, *cells]))
     return "\n".join(lines)
@@ -74,7 +74,6 @@ def _by_share(table: Table, methods: Sequence[str]) -> str:
 
 def _summary(table: Table, methods: Sequence[str]) -> str:
     heads = ["", "uses", "cells", "mean", "all texts", "gain", "harmed", "seconds"]
-    wanted = len(table.matrix.pairs()) * len(table.matrix.config.seeds)
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for method in methods:
         rows = table.of_method(method)
@@ -84,9 +83,9 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
                 [
                     METHODS[method].title,
                     METHODS[method].forbidden or "–",
-                    f"{len(rows)} of {wanted}",
-                    _spread(table.means(method), table, "seeds"),
-                    _spread(table.means(method, "all_accuracy"), table, "seeds"),
+                    f"{len(rows)} of {_wanted(table, method)}",
+                    _spread(table.means(method), table, method, "seeds"),
+                    _spread(table.means(method, "all_accuracy"), table, method, "seeds"),
                     *_gain(table, method),
                     seconds,
                 ]
@@ -95,14 +94,18 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def _wanted(table: Table, method: str) -> int:
+    """How many cells a row has when it is complete."""
+    return len(table.matrix.pairs()) * len(table.matrix.seeds_of(method))
+
+
 def _gain(table: Table, method: str) -> tuple[str, str]:
     """The gain and the number of harmed pairs."""
     gain = table.gain(method) if method != BASELINE else None
     if gain is None:
         return "–", "–"
     shown = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    whole = len(table.matrix.pairs()) * len(table.matrix.config.seeds)
-    partly = "" if gain.cells == whole else f" ({gain.cells} cells)"
+    partly = "" if gain.cells == _wanted(table, method) else f" ({gain.cells} cells)"
     return shown + partly, f"{gain.harmed} of {gain.pairs}"
 
 
@@ -111,14 +114,14 @@ def _by_pair(table: Table, methods: Sequence[str]) -> str:
     heads = ["", *(f"{source} → {target}" for source, target in pairs)]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for method in methods:
-        cells = [_spread(table.values(method, pair), table, "") for pair in pairs]
+        cells = [_spread(table.values(method, pair), table, method, "") for pair in pairs]
         lines.append(_line([METHODS[method].title, *cells]))
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], table: Table, unit: str) -> str:
+def _spread(values: Sequence[float], table: Table, method: str, unit: str) -> str:
     """Mean ± standard deviation of fractions, in per cent; how many of the seeds, where some are missing."""
-    seeds = len(table.matrix.config.seeds)
+    seeds = len(table.matrix.seeds_of(method))
     if not values:
         return "–"
     points = 100 * np.asarray(values)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from distilshift.bench.job import Job, is_done
+from distilshift.bench.job import Job, is_done, of_another_teacher
 from distilshift.bench.matrix import Cell
 from distilshift.bench.show import Board
 from distilshift.bench.worker import claimed, log_of, sweep, work
+from distilshift.errors import BundleError
 
 # How often a runner looks again when every cell that is left waits for a teacher that another runner teaches.
 POLL_SECONDS = 5.0
@@ -53,6 +55,7 @@ class Runner:
     def __init__(self, jobs: Sequence[Job], board: Board) -> None:
         self._jobs, self._board, self.report = list(jobs), board, Report()
         self._bad_teachers: dict[Path, str] = {}
+        self._known_teachers: set[Path] = set()
 
     def run(self) -> Report:
         """Measure what is missing.
@@ -113,6 +116,7 @@ class Runner:
                 return "taken"
             if is_done(job):  # another runner has finished it just now
                 return "worked"
+            self._compare_teacher(job)
             self._board.begin(job.cell.title)
             reason = work(job, lock)
         if reason or not is_done(job):
@@ -120,6 +124,19 @@ class Runner:
         self.report.measured.append(job.cell)
         self._board.end(job)
         return "worked"
+
+    def _compare_teacher(self, job: Job) -> None:
+        """Say, once a teacher, whether results that are there were measured with another one."""
+        if job.teacher in self._known_teachers:
+            return
+        self._known_teachers.add(job.teacher)
+        with suppress(BundleError):  # a damaged teacher is the cell's to report
+            if others := of_another_teacher(job):
+                self._board.note(
+                    f"{job.cell.source}, seed {job.cell.seed}: {len(others)} results are of another teacher than "
+                    f"{job.teacher}, which other code taught, or another kind of processor; no gain is told between "
+                    f"them and new ones. Fix: remove them ({others[0].name}.json …), or bring back their teacher"
+                )
 
     def _fail(self, job: Job, reason: str) -> Outcome:
         self.report.failed[job.cell] = reason

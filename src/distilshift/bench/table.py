@@ -62,13 +62,13 @@ class Table:
 
     def values(self, method: str, pair: tuple[str, str], key: str = "test_accuracy") -> list[float]:
         """A number of each measured seed of a method and a pair."""
-        cells = [Cell(*pair, method, seed) for seed in self.matrix.config.seeds]
+        cells = [Cell(*pair, method, seed) for seed in self.matrix.seeds_of(method)]
         return [self.rows[cell][key] for cell in cells if cell in self.rows]
 
     def means(self, method: str, key: str = "test_accuracy") -> list[float]:
         """The mean over all pairs, of each seed that has all of them; a seed that lacks one is left out."""
         pairs, found = self.matrix.pairs(), []
-        for seed in self.matrix.config.seeds:
+        for seed in self.matrix.seeds_of(method):
             cells = [Cell(*pair, method, seed) for pair in pairs]
             if all(cell in self.rows for cell in cells):
                 found.append(float(np.mean([self.rows[cell][key] for cell in cells])))
