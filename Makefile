@@ -29,7 +29,7 @@ errors: $(VENV)/.dev
 	$(BIN)/python docs/errors_catalogue.py --met $(VENV)/met.jsonl
 
 bench: $(VENV)/.dev
-	$(BIN)/distilshift bench benchmarks/configs/amazon12-minilm.toml
+	$(BIN)/distilshift bench benchmarks/configs/amazon12-minilm.toml --keep-older
 	$(BIN)/distilshift bench report --page docs/results.md
 
 edge: $(VENV)/.dev

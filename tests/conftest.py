@@ -96,6 +96,20 @@ def target_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """The tiny encoder with a head for masked language modelling."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "language"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForMaskedLM(BertConfig.from_pretrained(tiny_encoder)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def teacher_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, source_file: Path) -> Path:
     """A teacher bundle of the tiny encoder, taught on `source_file`."""
     from distilshift import teach

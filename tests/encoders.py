@@ -88,6 +88,23 @@ def make_encoder(folder: Path, family: str = "bert", layers: int = 2, words: str
     return folder
 
 
+def make_language_model(
+    folder: Path, family: str = "bert", layers: int = 2, words: str = WORDS, **options: Any
+) -> Path:
+    """An encoder with a random head for masked language modelling, biases too."""
+    tokenizer = make_tokenizer(family, words)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = make_config(family, tokenizer, layers, initializer_range=WIDE, **options)
+        model = transformers.AutoModelForMaskedLM.from_config(config)
+        for name, value in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(value)
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def make_checkpoint(folder: Path, family: str = "bert", layers: int = 2, seed: int = 0, **options: Any) -> Path:
     """A classification checkpoint with a random head."""
     tokenizer = make_tokenizer(family)

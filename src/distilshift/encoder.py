@@ -129,7 +129,7 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
             "label2id": {v: k for k, v in names.items()},
             "problem_type": "single_label_classification",
         }
-    with _loading(name):
+    with loading(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
         for dropout in ATTENTION_DROPOUTS & set(config.to_dict()):
             setattr(config, dropout, 0.0)
@@ -152,7 +152,8 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
+def loading(name: str) -> Iterator[None]:
+    """Inside the block, what transformers raises for a checkpoint that it cannot load becomes a ModelError."""
     packaged = ", ".join(PACKAGED_ENCODERS)
     try:
         yield

@@ -14,7 +14,7 @@ from distilshift.dine import dine_student
 from distilshift.distil import distil_student
 from distilshift.encoder import Classifier
 from distilshift.inference import forward_all
-from distilshift.joint import distil_jointly
+from distilshift.joint import distil_jointly, masks
 from distilshift.judging import Judge, Judgement, Verdict
 from distilshift.run import RunDirectory
 from distilshift.target_prior import TargetPrior
@@ -48,7 +48,7 @@ def learn(student: Classifier, lesson: Lesson, name: str = "distil") -> None:
     views, config, accelerator, run = lesson.views, lesson.config, lesson.accelerator, lesson.run
     if config.method == "dine":
         dine_student(student, views, config, accelerator, run)
-    elif config.feedback or config.masked_consistency:
+    elif config.feedback or masks(config):
         distil_jointly(student, views, config, accelerator, run, lesson.expected, name)
     else:
         distil_student(student, views, config, accelerator, run, name)

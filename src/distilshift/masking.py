@@ -23,10 +23,10 @@ def special_tokens(classifier: Classifier) -> TokenStore:
     tokenizer = classifier.tokenizer
     if tokenizer.mask_token_id is None:
         raise ConfigError(
-            "masked_consistency has nothing to mask with",
+            "masked copies have nothing to mask with",
             expected="a student whose tokenizer has a mask token",
             got="none",
-            fix="leave --masked-consistency out, or choose another --student",
+            fix="leave --masked-consistency and --mlm-head out, or choose another --student",
         )
     row = [tokenizer.mask_token_id, *tokenizer.all_special_ids]
     return TokenStore.from_rows([row], [[0] * len(row)], tokenizer.pad_token_id)

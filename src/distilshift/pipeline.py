@@ -25,11 +25,11 @@ from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
 from distilshift.files import output_errors
+from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
 from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
-from distilshift.masking import special_tokens
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.precision import make_accelerator
@@ -141,8 +141,7 @@ def _distilled(
     # One that cannot be built or taught shall not cost an adaptation first.
     student = _untrained_student(teacher, config, config.student_layers, rehearsal=True)
     require_comparable(teacher, student, config)
-    if config.masked_consistency:
-        special_tokens(student)
+    require_masks(student, config)
     corpus = _within_budget(corpus, teacher, config, accelerator, run)
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
@@ -186,8 +185,7 @@ def _distilled_box(
             return box.student(config, layers)
 
     student = make(config.student_layers)
-    if config.masked_consistency:
-        special_tokens(student)
+    require_masks(student, config)
     box, corpus = box.within_budget(corpus, config)
     plan = plan_student(student, corpus, config, run)
 

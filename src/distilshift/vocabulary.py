@@ -30,7 +30,9 @@ def used_rows_only(model: Any, stores: Sequence[TokenStore]) -> Iterator[list[To
         the stores, for the shrunken embedding.
     """
     whole: nn.Embedding = model.get_input_embeddings()
-    used, places = _renumbered(whole.num_embeddings, stores)
+    used = used_rows(whole.num_embeddings, stores)
+    places = np.zeros(whole.num_embeddings, np.int64)
+    places[used] = np.arange(len(used))
     rows = torch.from_numpy(used).to(whole.weight.device)
     padding = None if whole.padding_idx is None else int(places[whole.padding_idx])
     small = nn.Embedding(len(used), whole.embedding_dim, padding, device=whole.weight.device, dtype=whole.weight.dtype)
@@ -46,12 +48,9 @@ def used_rows_only(model: Any, stores: Sequence[TokenStore]) -> Iterator[list[To
         model.set_input_embeddings(whole)
 
 
-def _renumbered(rows: int, stores: Sequence[TokenStore]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The ids in use, in order, and for each id of the vocabulary its place among them."""
+def used_rows(rows: int, stores: Sequence[TokenStore]) -> NDArray[np.int64]:
+    """The ids that occur, in order, of a vocabulary of so many."""
     seen = np.zeros(rows, bool)
     for store in stores:
         store.mark(seen)
-    used = np.flatnonzero(seen)
-    places = np.zeros(rows, np.int64)
-    places[used] = np.arange(len(used))
-    return used, places
+    return np.flatnonzero(seen)

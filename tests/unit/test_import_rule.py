@@ -36,7 +36,7 @@ LAYERS: list[list[set[str]]] = [
         {"output_cache"},
         {"teacher_states"},
     ],
-    [{"loop"}, {"shards"}],
+    [{"loop"}, {"shards"}, {"piece_head"}],
     [{"second_opinion"}],
     [{"views"}],
     [{"methods"}],

@@ -246,10 +246,25 @@ def test_a_stopped_joint_distillation_ends_as_if_it_had_not_been(
     assert watch.steps == list(range(at + (act is interrupt), 12))
 
 
-def test_each_joint_option_reaches_the_weights(adapted: Any):
+@pytest.mark.parametrize(("at", "act"), [(5, kill), (9, interrupt)])
+def test_a_stopped_masked_language_modelling_ends_as_if_it_had_not_been(
+    adapted: Any, tiny_language_model: Path, checkpoints: None, monkeypatch: pytest.MonkeyPatch, at: int, act: Any
+):
+    options = {"mlm_head": str(tiny_language_model)}
+    if "mlm" not in UNINTERRUPTED:
+        UNINTERRUPTED["mlm"] = adapted("a", "none", **options)
+    watch = Watch(monkeypatch, JointObjective)
+    watch.stop(lambda: adapted("b", "none", **options), at, act)
+    assert adapted("b", "none", **options) == UNINTERRUPTED["mlm"] != adapted("c", "none")
+    assert watch.steps == list(range(at + (act is interrupt), 12))
+
+
+def test_each_joint_option_reaches_the_weights(adapted: Any, tiny_language_model: Path):
     masked: dict[str, Any] = {"masked_consistency": 1.0}
     every: dict[str, Any] = {"feedback": 0.5, "feedback_every": 1}
+    language: dict[str, Any] = {"mlm_head": str(tiny_language_model)}
     others = [every, every | {"target_prior": "0.3,0.7"}, {"feedback": 0.5}, masked, masked | {"mask_fraction": 0.5}]
+    others += [language, language | {"mlm_weight": 2.0}]
     students = [adapted(str(number), "none", **options) for number, options in enumerate([{}, *others, every | masked])]
     assert len(set(students)) == len(students)
     # After 3 epochs of 3 nothing would learn from an update.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilshift.losses.distil import mixture_logits
-from distilshift.losses.joint import align_shares, mask_tokens, mean_log_prediction
+from distilshift.losses.joint import align_shares, mask_tokens, masked_piece_error, mean_log_prediction
 from tensors import EXACT, random, rows, seeds, softmax
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
@@ -108,3 +110,39 @@ def test_as_many_masks_as_the_fraction_says():
     draws = torch.rand(200, 50, generator=torch.Generator().manual_seed(0))
     masked = mask_tokens(torch.ones(200, 50), torch.ones(200, 50, dtype=torch.bool), 4, draws, 0.15)
     assert (masked == 4).float().mean().item() == pytest.approx(0.15, abs=0.015)
+
+
+def test_the_error_of_masked_pieces_by_hand():
+    """Each text's mean: -log(1/4); -log(1/2) and -log(1/8); nothing."""
+    logits = rows([[0.25, 0.75], [0.5, 0.5], [0.125, 0.875]]).log().requires_grad_()
+    masked = torch.tensor([[True, False, False], [True, False, True], [False] * 3])
+    got = masked_piece_error(logits, torch.tensor([0, 1, 0]), masked)
+    torch.testing.assert_close(got, rows([2, (1 + 3) / 2, 0]) * math.log(2), **EXACT)
+    got.sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@given(seeds, st.integers(2, 6))
+@settings(max_examples=30, deadline=None)
+def test_the_error_of_masked_pieces_equals_loops(seed: int, width: int):
+    generator = torch.Generator().manual_seed(seed)
+    masked = torch.rand(4, 5, generator=generator) < 0.4
+    pieces = torch.randint(width, (4, 5), generator=generator)
+    logits = 3 * random(20, width, seed=seed).reshape(4, 5, width)
+    wanted = []
+    for text in range(4):
+        errors = [
+            -math.log(softmax(logits[text, place].tolist())[pieces[text, place]])
+            for place in range(5)
+            if masked[text, place]
+        ]
+        wanted.append(sum(errors) / len(errors) if errors else 0.0)
+    torch.testing.assert_close(masked_piece_error(logits[masked], pieces[masked], masked), rows(wanted), **CLOSE)
+
+
+def test_nothing_masked_is_no_error_and_no_break_in_the_graph():
+    logits = torch.zeros(0, 7, requires_grad=True)
+    got = masked_piece_error(logits, torch.zeros(0, dtype=torch.long), torch.zeros(3, 4, dtype=torch.bool))
+    assert got.tolist() == [0, 0, 0]
+    got.sum().backward()
+    assert logits.grad is not None

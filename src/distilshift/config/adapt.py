@@ -133,7 +133,15 @@ class AdaptConfig(InputConfig, TrainingConfig):
     masked_consistency: Annotated[float, Ge(0)] = option(
         0.0, "Weight of learning the same labels from copies of the texts with masked word pieces; 0: none."
     )
-    mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.15, "Share of the word pieces masked in such a copy.")
+    mlm_head: str | None = option(
+        None,
+        "Masked language modelling beside distillation: a checkpoint with a head for it, of the encoder that the "
+        "student, or the teacher it is cut from, began as; as in teach --base-model.",
+    )
+    mlm_weight: Annotated[float, Gt(0)] = option(1.0, "Weight of masked language modelling: mlm_head.")
+    mask_fraction: Annotated[float, Gt(0), Lt(1)] = option(
+        0.15, "Share of the word pieces masked in a copy: masked_consistency, mlm_head."
+    )
     max_windows: Annotated[int, Ge(1)] = option(
         6, "A text longer than max_length is read in so many windows at the most, by the student on its device too."
     )

@@ -19,21 +19,21 @@ def require_compatible(config: AdaptConfig) -> None:
             got=config.distillation,
             fix="leave --distillation out, or choose another --method",
         )
-    if (config.feedback or config.masked_consistency) and (
+    if (config.feedback or config.masked_consistency or config.mlm_head) and (
         config.method == "dine" or config.distillation != "soft-targets"
     ):
         raise ConfigError(
-            "feedback and masked_consistency go with plain soft targets",
+            "feedback, masked_consistency and mlm_head go with plain soft targets",
             expected="distillation soft-targets, and another method than dine, which has its own feedback",
             got=f"distillation {config.distillation}, method {config.method}",
-            fix="leave --feedback and --masked-consistency out, or choose another --distillation or --method",
+            fix="leave these options out, or choose another --distillation or --method",
         )
-    if config.student == "static" and config.distillation != "soft-targets":
+    if config.student == "static" and (config.distillation != "soft-targets" or config.mlm_head):
         raise ConfigError(
             "a static student has no inner states to learn from",
-            expected="distillation soft-targets",
-            got=config.distillation,
-            fix="leave --distillation out, or choose another --student",
+            expected="distillation soft-targets, without mlm_head",
+            got=f"mlm_head {config.mlm_head}" if config.mlm_head else f"distillation {config.distillation}",
+            fix="leave --distillation and --mlm-head out, or choose another --student",
         )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(

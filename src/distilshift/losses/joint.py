@@ -55,3 +55,21 @@ def mask_tokens(ids: Tensor, maskable: Tensor, mask_id: int, draws: Tensor, frac
         fraction: 0 to 1.
     """
     return torch.where(maskable & (draws < fraction), mask_id, ids)
+
+
+def masked_piece_error(logits: Tensor, pieces: Tensor, masked: Tensor) -> Tensor:
+    """Cross-entropy of the masked word pieces, in nats, the mean over those of each text; 0 without any. (batch,).
+
+    Source: Devlin et al. 2019, section 3.1; beside a classifier's loss on a target domain, Karouzos et al. 2021
+    (UDALM), section 3. Deviations: the mean of a text, not of the batch, so that each text weighs the same whatever its
+    length; see `mask_tokens` for what stands in the pieces' place.
+
+    Args:
+        logits: (pieces, rows), of the masked ones, text by text.
+        pieces: (pieces,), integers below `rows`: what was there.
+        masked: (batch, length) bool; true at these pieces.
+    """
+    counts = masked.sum(dim=1)
+    texts = torch.arange(len(masked), device=masked.device).repeat_interleave(counts)
+    errors = F.cross_entropy(logits, pieces, reduction="none")
+    return errors.new_zeros(len(masked)).index_add(0, texts, errors) / counts.clamp(min=1)
