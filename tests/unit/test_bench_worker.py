@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +30,29 @@ def test_a_worker_that_is_dead_before_it_has_its_job_is_a_failed_job(job: Job, m
     with worker.claimed(job) as lock:
         assert lock is not None
         assert worker.work(job, lock) == "exit code 3 without a word: the disk of its log may be full"
+
+
+WAITS = """
+import signal, sys, threading, time
+from distilshift.bench import worker
+signal.signal(signal.SIGINT, signal.{})
+threading.Thread(target=worker._stop_with_the_runner, daemon=True).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "number"), [("SIG_IGN", signal.SIGTERM), ("SIG_DFL", signal.SIGINT)], ids=["nohup", "else"]
+)
+def test_a_worker_stops_with_its_runner(handler: str, number: signal.Signals):
+    command = [sys.executable, "-c", WAITS.format(handler)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.close()
+        assert process.wait(timeout=30) == -number
 
 
 def test_what_a_kill_left_of_a_cell_is_swept_unless_somebody_works_there(job: Job):

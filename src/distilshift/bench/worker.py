@@ -110,8 +110,10 @@ def receive() -> Job:
 
 
 def _stop_with_the_runner() -> None:
+    """Wait for the runner's end, then stop: as Ctrl-C does, or where that is ignored, as under `nohup`, at once."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGINT)
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def carry_out(job: Job) -> None:
