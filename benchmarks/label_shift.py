@@ -4,8 +4,9 @@
 
 For each teacher bundle (a folder named after its source, as `distilshift bench` keeps them) and target, the target's
 training texts are resampled to several shares of positive ones, equally many of them at each share. Compared are the
-labels that a student would learn: the teacher's own, of whole texts, and those with the second opinion, the gate
-included. Labels of texts choose which texts stay, and measure. `benchmarks/configs/label-shift.toml` is for students.
+labels that a student would learn: the teacher's own, of whole texts, and those with the second opinion, as the gate
+lets them pass and as they are. Labels of texts choose which texts stay, and measure.
+`benchmarks/configs/label-shift.toml` is for students.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def _at_share(
         "beginnings": right(own[0]),
         "whole": right(own[1]),
         "second_opinion": right(used),
+        "second_opinion_ungated": right(revised),
         "adaptation": judgement.adaptation,
         "correlation": opinion.correlation,
         "most": move.most,

@@ -260,6 +260,27 @@ def label_shift_table() -> str:
     return "\n".join(lines)
 
 
+def gate_table() -> str:
+    """How often the gate was right, over the rows of benchmarks/label_shift.py."""
+    rows = json.loads((RESULTS / "label_shift.json").read_text(encoding="utf-8"))["rows"]
+    gains = {decision: [] for decision in ("accepted", "refused")}  # type: dict[str, list[float]]
+    for row in rows:
+        gains[row["adaptation"]].append(100 * (row["second_opinion_ungated"] - row["whole"]))
+    lines = ["| the gate | cases | better | within a point | worse | mean gain |", "|---|---|---|---|---|---|"]
+    for decision, found in gains.items():
+        values = np.array(found)
+        counts = [int(which.sum()) for which in (values > 1, abs(values) <= 1, values < -1)]
+        mean = f"{values.mean():+.1f}" if found else "–"
+        lines.append(f"| {decision} | {len(found)} | {' | '.join(map(str, counts))} | {mean} |")
+    pairs = len({(row["source"], row["target"]) for row in rows})
+    shares = len({row["share"] for row in rows})
+    lines.append(
+        f"\n{pairs} pairs at {shares} shares each. Better and worse: by more than a point than the teacher's own "
+        "labels; of refused labels, what they would have been."
+    )
+    return "\n".join(lines)
+
+
 def _shifted(row: dict[str, Any]) -> str:
     if row["adaptation"] == "refused":
         return f"{100 * row['whole']:.1f} (refused)"
@@ -288,6 +309,7 @@ def estimators_table() -> str:
 
 TABLES = {
     "label shift": label_shift_table,
+    "gate": gate_table,
     "estimators": estimators_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
