@@ -13,6 +13,7 @@ from distilshift.bench.aad import adapt_adversarially
 from distilshift.bench.data import Domain, load_domain
 from distilshift.bench.job import KEY_DIGITS, Job, read_result
 from distilshift.bench.measure import measure, teacher_accuracy
+from distilshift.bench.methods import METHODS
 from distilshift.bench.provenance import code_revision, hardware
 from distilshift.bench.supervised import fine_tune
 from distilshift.bench.timing import stopwatch
@@ -64,6 +65,7 @@ def _adapt_adversarially(inputs: Inputs, output: Path) -> Path:
 # By a method's kind: makes a bundle, at the path given or elsewhere, continuing what an earlier start has left there.
 MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
     "teacher": lambda inputs, output: inputs.teacher,
+    "teacher-windows": lambda inputs, output: inputs.teacher,
     "adapt": lambda inputs, output: _adapt(inputs, inputs.target.train_texts(), output),
     "adapt-on-source": lambda inputs, output: _adapt(inputs, inputs.source.train_texts(), output),
     "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.labelled(), output),
@@ -94,7 +96,8 @@ def run_cell(job: Job) -> None:
     with stopwatch(watch) as seconds:
         bundle = MAKERS[options["kind"]](inputs, output)
     used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
-    row = _origin(job, manifest) | measure(bundle, target, job.threads)
+    windows = config.max_windows if options["kind"] == "teacher-windows" else 1
+    row = _origin(job, manifest) | measure(bundle, target, job.threads, windows)
     row |= {"teacher_test_accuracy": _teacher_accuracy(job, target), "seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}
     write_json(job.result, row)
@@ -111,7 +114,7 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
         "table": job.matrix.config.table,
         **asdict(cell),
         "teacher": teacher.base_model,
-        "student": f"{student}-{config.student_layers or config.size}" if options["student"] else None,
+        "student": f"{student}-{config.student_layers or config.size}" if METHODS[cell.method].compresses else None,
         "config": config.portable() if options["student"] else {},
         "teacher_config": job.matrix.teacher_config(cell.seed).portable(),
         **job.identity(),

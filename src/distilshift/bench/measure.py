@@ -13,8 +13,10 @@ from distilshift.bench.data import Domain
 from distilshift.bench.resample import POSITIVE
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
+from distilshift.data.windows import long_windows, mean_over_windows, window_count
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
+from distilshift.metrics import softmax
 from distilshift.predict import load_network
 from distilshift.types import Example
 
@@ -54,13 +56,25 @@ def logits_of(
     return bundle_logits(bundle, manifest.max_length, examples, BATCH, threads)
 
 
-def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
+def _whole_logits(
+    bundle: Path, manifest: Manifest, examples: Sequence[Example], threads: int, windows: int
+) -> NDArray[np.float32]:
+    """(texts, classes): of a teacher that reads long texts as its student does, in windows."""
+    limits = (manifest.max_length, windows)
+    counts = np.array([window_count(item, *limits) for item in examples])
+    parts = [examples, list(long_windows(examples, *limits))]
+    own, read = (softmax(logits_of(bundle, manifest, part, "fp32", threads)) for part in parts)
+    return np.log(mean_over_windows(own, read, counts)).astype(np.float32)
+
+
+def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dict[str, Any]:
     """A bundle's part of a result.
 
     Args:
         bundle: a student, or a teacher.
         target: the domain.
         threads: CPU threads; 0 takes all cores.
+        windows: that a teacher reads of a long text at the most; a student's bundle says so itself.
 
     Returns:
         test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 and test_accuracy_beginning
@@ -73,7 +87,10 @@ def measure(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
     examples = [*target.test, *target.labelled()]
-    logits = logits_of(bundle, manifest, examples, "fp32", threads)
+    if windows > 1:
+        logits = _whole_logits(bundle, manifest, examples, threads, windows)
+    else:
+        logits = logits_of(bundle, manifest, examples, "fp32", threads)
     correct = right(logits, examples, names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None

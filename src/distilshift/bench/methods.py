@@ -9,7 +9,9 @@ from typing import Any, Literal
 from distilshift.config import PLAIN_DISTILLATION, AdaptConfig
 
 # How a row's classifier is made; `cell.MAKERS` has the function for each.
-Kind = Literal["teacher", "adapt", "adapt-on-source", "labels-of-source", "labels-of-target", "adversarial"]
+Kind = Literal[
+    "teacher", "teacher-windows", "adapt", "adapt-on-source", "labels-of-source", "labels-of-target", "adversarial"
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Method:
     kind: Kind = "adapt"
     options: Mapping[str, Any] = field(default_factory=dict)
     forbidden: Literal["", "source data", "target labels"] = ""
+
+    @property
+    def compresses(self) -> bool:
+        """Whether its classifier is a student."""
+        return not self.kind.startswith("teacher")
 
 
 def _then_plain(method: str, **options: Any) -> dict[str, Any]:
@@ -47,8 +54,9 @@ _WINDOWS = {"max_windows": AdaptConfig().max_windows}
 # In the order of the tables.
 METHODS: dict[str, Method] = {
     "teacher": Method("teacher, neither adapted nor compressed", "teacher"),
+    "teacher-windows": Method("teacher, long texts read in windows", "teacher-windows"),
     "plain-kd": Method("plain distillation", options=PLAIN_DISTILLATION),
-    "plain-kd-windows": Method("+ labels of whole texts", options=PLAIN_DISTILLATION | _WINDOWS),
+    "plain-kd-windows": Method("plain distillation, long texts read in windows", options=PLAIN_DISTILLATION | _WINDOWS),
     "distilbert": Method("DistilBERT's distillation", options=_inner("distilbert")),
     "pkd": Method("BERT-PKD", options=_inner("pkd")),
     "tinybert": Method("TinyBERT", options=_inner("tinybert")),

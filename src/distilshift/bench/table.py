@@ -66,12 +66,13 @@ class Table:
         return [self.rows[cell][key] for cell in cells if cell in self.rows]
 
     def means(self, method: str, key: str = "test_accuracy") -> list[float]:
-        """The mean over all pairs, of each seed that has all of them; a seed that lacks one is left out."""
+        """The mean over all pairs, of each seed whose cells all have the number; a seed that lacks one is left out."""
         pairs, found = self.matrix.pairs(), []
         for seed in self.matrix.seeds_of(method):
             cells = [Cell(*pair, method, seed) for pair in pairs]
-            if all(cell in self.rows for cell in cells):
-                found.append(float(np.mean([self.rows[cell][key] for cell in cells])))
+            values = [value for cell in cells if (value := self.rows.get(cell, {}).get(key)) is not None]
+            if len(values) == len(pairs):
+                found.append(float(np.mean(values)))
         return found
 
     def of_method(self, method: str) -> list[dict[str, Any]]:
