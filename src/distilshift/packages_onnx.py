@@ -33,7 +33,7 @@ def convert_bert(onnx_file: Path, prefix: str, heads: int, folder: Path) -> None
         from safetensors.numpy import save
     except ImportError as error:
         raise MissingExtraError(
-            "this encoder is converted from ONNX", got=str(error), fix="pip install 'distilshift[train]'"
+            "this encoder is converted from ONNX", got=str(error), fix="pip install '.[train]' in the checkout"
         ) from error
     tensors = named_tensors(onnx.load(onnx_file).graph, prefix)
     config = _bert_config(tensors, heads)

@@ -14,7 +14,7 @@ from distilshift.config import AdaptConfig
 @click.argument("inputs", nargs=-1, required=True, metavar="[TEACHER] TEXTS")
 @click.option(
     "--cache",
-    help="Folder of what teachers said of texts, shared by runs: no teacher is asked of the same texts twice.",
+    help="Folder of teachers' outputs, shared by runs: a teacher reads the same texts only once.",
 )
 @stage_options(AdaptConfig)
 def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptConfig]) -> None:

@@ -67,7 +67,7 @@ def _report(error: DistilshiftError | ModuleNotFoundError | OSError | UnicodeEnc
         logging.exception("Traceback of the error:")
     if isinstance(error, ModuleNotFoundError):
         error = MissingExtraError(
-            f"this verb needs {error.name}", got="an install without it", fix="pip install 'distilshift[train]'"
+            f"this verb needs {error.name}", got="an install without it", fix="pip install '.[train]' in the checkout"
         )
     if not isinstance(error, DistilshiftError):
         error = _refusal(error)

@@ -49,8 +49,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     method: Method = option(
         "second-opinion",
-        "How the teacher meets the target: none is plain distillation, second-opinion asks the words of the texts what "
-        "they say of its labels, the others change it; docs/methods.md has them all.",
+        "How the teacher meets the target: none is plain distillation, second-opinion averages its labels with those "
+        "of a model of words, the others train it or the student; docs/methods.md has them all.",
     )
     opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "The words' share in the labels: method second-opinion."
@@ -71,11 +71,12 @@ class AdaptConfig(InputConfig, TrainingConfig):
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
         "auto",
-        "Class shares to expect: uniform, 'negative=0.3,positive=0.7', or auto: estimated where safe.",
+        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: estimated where that is safe, else "
+        "uniform and approached only in part.",
     )
     gate: bool = option(
         True,
-        "Use what adaptation made only if no sign of harm is found; else the student learns of the teacher as it came.",
+        "Use what adaptation made only if it shows no sign of harm; else the teacher's labels stay as they were.",
     )
     pseudo_label_weight: Annotated[float, Ge(0)] = option(0.3, "Weight of the pseudo-labels: method shot.")
     neighbours: Annotated[int, Ge(1)] = option(5, "Nearest texts that a text shall agree with: methods nrc and aad.")
@@ -103,7 +104,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     student_layers: Annotated[int, Ge(1)] | None = option(
         None,
-        "Transformer layers of the student, whatever its size, which has a number of its own; a static one has none.",
+        "Transformer layers of the student, instead of its size's own number; a static one has none.",
     )
     student_width: Annotated[int, Ge(2)] = option(64, "Numbers a word piece of a static student.")
     distillation: Distillation = option(
@@ -115,7 +116,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     distil_batch_size: Annotated[int, Ge(1)] = option(32, "Texts a step.")
     distil_frozen_layers: Annotated[int, Ge(0)] = option(
         1,
-        "Lowest layers of the student that stay as it began, with the embeddings: less to learn from few texts, and a "
+        "Lowest layers of the student that do not learn, with the embeddings: less to learn from few texts, and a "
         "third less time; 0: everything learns.",
     )
     spans: Annotated[int, Ge(0)] = option(

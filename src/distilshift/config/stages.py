@@ -39,12 +39,9 @@ class ImportConfig(StageConfig):
     label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
 
 
-# What a table learns by: benchmarks/LOG.md.
-
-
 @dataclass(frozen=True, kw_only=True)
 class ParetoConfig(StageConfig):
-    """Options of `pareto` beside those of `adapt`, which each student is made with: what is compared."""
+    """Options of `pareto`: what is compared. Those of `adapt` come from `--config`, in Python from a dict."""
 
     students: str = option(
         "base,small-3-layers,small,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."

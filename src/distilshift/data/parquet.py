@@ -55,7 +55,7 @@ def pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet as parquet
     except ImportError:
         raise MissingExtraError(
-            "Parquet files cannot be read", expected="pyarrow", got="none", fix="pip install 'distilshift[train]'"
+            "Parquet files cannot be read", expected="pyarrow", got="none", fix="pip install '.[train]' in the checkout"
         ) from None
     return arrow, parquet
 
