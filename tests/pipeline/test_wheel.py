@@ -75,5 +75,5 @@ def test_training_verbs_say_what_is_missing(device: Path, target_file: Path):
     command = [str(device.with_name("distilshift")), "teach", str(target_file), "-o", "teacher"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=target_file.parent)
     assert result.returncode == 2
-    assert "pip install 'distilshift[train]'" in result.stderr
+    assert "pip install '.[train]' in the checkout" in result.stderr
     assert "Traceback" not in result.stderr

@@ -526,7 +526,7 @@ def test_parquet_bytes_that_are_not_utf8(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_parquet(tmp_path, text=["x"])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pyarrow.*Fix: pip install 'distilshift\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"pyarrow.*Fix: pip install '\.\[train\]'"):
         read_examples(path, PLAIN)
 
 
