@@ -89,6 +89,11 @@ def test_a_teacher_may_read_long_texts_in_windows(teacher_bundle: Path):
     assert (once["test_correct"][0], whole["test_correct"][0]) == ("0", "1")
 
 
+def test_without_long_texts_windows_change_nothing(teacher_bundle: Path):
+    target = Domain(examples(4, 7), examples(19, 8))
+    assert measure(teacher_bundle, target, 1) == measure(teacher_bundle, target, 1, windows=6)
+
+
 def test_a_student_is_measured_as_its_device_runs_it(student_bundle: Path):
     found = measure(student_bundle, Domain(examples(20, 7), examples(20, 8)), 1)
     assert found["test_accuracy"] == found["test_correct"].count("1") / 20

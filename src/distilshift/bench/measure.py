@@ -59,12 +59,14 @@ def logits_of(
 def _whole_logits(
     bundle: Path, manifest: Manifest, examples: Sequence[Example], threads: int, windows: int
 ) -> NDArray[np.float32]:
-    """(texts, classes): of a teacher that reads long texts as its student does, in windows."""
-    limits = (manifest.max_length, windows)
+    """(texts, classes): as `logits_of`; with more than one window, a teacher reads long texts as its student does."""
+    limits, own = (manifest.max_length, windows), logits_of(bundle, manifest, examples, "fp32", threads)
+    parts = list(long_windows(examples, *limits))
+    if not parts:
+        return own
     counts = np.array([window_count(item, *limits) for item in examples])
-    parts = [examples, list(long_windows(examples, *limits))]
-    own, read = (softmax(logits_of(bundle, manifest, part, "fp32", threads)) for part in parts)
-    return np.log(mean_over_windows(own, read, counts)).astype(np.float32)
+    read = logits_of(bundle, manifest, parts, "fp32", threads)
+    return np.log(mean_over_windows(softmax(own), softmax(read), counts)).astype(np.float32)
 
 
 def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dict[str, Any]:
@@ -87,10 +89,7 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
     examples = [*target.test, *target.labelled()]
-    if windows > 1:
-        logits = _whole_logits(bundle, manifest, examples, threads, windows)
-    else:
-        logits = logits_of(bundle, manifest, examples, "fp32", threads)
+    logits = _whole_logits(bundle, manifest, examples, threads, windows)
     correct = right(logits, examples, names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None
