@@ -38,7 +38,7 @@ LAYERS: list[list[set[str]]] = [
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
     [{"second_opinion"}],
-    [{"views"}],
+    [{"views"}, {"word_part"}],
     [{"methods"}],
     [{"judging"}],
     [
