@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from distilshift.bundle import read_manifest
 from distilshift.files import sha256_of
@@ -30,24 +29,7 @@ def node_modules() -> Path:
     return MODULES
 
 
-@pytest.fixture(scope="session")
-def words_bundle(tmp_path_factory: pytest.TempPathFactory, student_bundle: Path) -> Path:
-    """The student with a table of words that says something of each piece."""
-    from distilshift.encoder import load_classifier
-    from distilshift.export import export_onnx
-    from distilshift.word_part import empty_word_part
-
-    folder = tmp_path_factory.mktemp("bundles") / "words"
-    shutil.copytree(student_bundle, folder)
-    classifier = load_classifier(str(folder), read_manifest(folder).max_length)
-    part, random = empty_word_part(classifier, 0.5), np.random.default_rng(0)
-    part.table.copy_(torch.from_numpy(random.integers(-127, 128, part.table.shape).astype(np.int8)))
-    part.is_word[classifier.tokenizer.all_special_ids] = False
-    export_onnx(classifier, folder / ONNX_FILES["fp32"], part)
-    return folder
-
-
-@pytest.fixture(scope="session", params=["student_bundle", "words_bundle", "static_bundle"])
+@pytest.fixture(scope="session", params=["student_bundle", "static_bundle"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student in a folder named `student`, with embeddings of 4 bits, whichever form was measured to be faster."""
     folder = tmp_path_factory.mktemp("bundles") / "student"

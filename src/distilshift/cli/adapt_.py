@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from distilshift.card import (
-    estimate_sentence,
-    shape_sentence,
-    shares_sentence,
-    verdict_sentence,
-    vocabulary_sentence,
-    word_sentence,
-)
+from distilshift.card import estimate_sentence, shape_sentence, shares_sentence, verdict_sentence, vocabulary_sentence
 from distilshift.cli.launch import launched, rank
 from distilshift.cli.options import StageCall, stage_options
 from distilshift.config import AdaptConfig
@@ -50,9 +43,9 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
         if split := vocabulary_sentence(facts["shape"]):
             click.echo(split)
         click.echo(verdict_sentence(facts))
-        for said in (word_sentence(facts), shares_sentence(facts, call.config.target_prior), estimate_sentence(facts)):
-            if said:
-                click.echo(said)
+        if shares := shares_sentence(facts, call.config.target_prior):
+            click.echo(shares)
+        click.echo(estimate_sentence(facts))
         click.echo(
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "
             f"peak memory {result.peak_memory_bytes / 2**30:.1f} GiB."
