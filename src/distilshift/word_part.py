@@ -46,9 +46,6 @@ MIN_TEXTS_A_FEATURE = 2
 # So many texts, drawn at random, are enough to know what words mean, and memory stays bounded.
 MOST_TEXTS = 20_000
 FOLDS = 5
-# How well words follow the teacher (`SecondOpinion.correlation`) where they begin to have a share, and where they have
-# all of the one that the options say. Of short texts they follow it less, and cost accuracy (benchmarks/LOG.md).
-FIRST_HEARD, FULLY_HEARD = 0.55, 0.75
 
 # A text's token ids, uncut, and which of a pair's texts each is of.
 TextRow = tuple[NDArray[np.int32], NDArray[np.uint8]]
@@ -122,13 +119,8 @@ def slot(first: Any, second: Any) -> Any:
     return (first * LEFT + second * RIGHT) % WORD_SLOTS
 
 
-def share_of(correlation: float, most: float) -> float:
-    """The table's share in the logits, `most` at the most, by how well words follow the teacher."""
-    return most * min(1.0, max(0.0, (correlation - FIRST_HEARD) / (FULLY_HEARD - FIRST_HEARD)))
-
-
 def has_word_part(config: AdaptConfig) -> bool:
-    """Whether the options ask for a table. It is still left out where words follow the teacher too little."""
+    """Whether the options ask for a table. It is still left out where words are not heard in the labels."""
     return config.method == "second-opinion" and config.word_weight > 0 and config.student != STATIC
 
 
@@ -164,8 +156,6 @@ def word_part(
     """
     if opinion is None or not opinion.weight or not has_word_part(config):
         return None
-    if not (share := share_of(opinion.correlation, config.word_weight)):
-        return None
     with progress.stage("tokenising", len(texts)) as advance:
         words = token_store(replace(student, max_length=WHOLE), texts, len(texts), run, "student-words", advance)
 
@@ -175,7 +165,7 @@ def word_part(
         tokenizer, pieces = student.tokenizer, int(student.model.config.vocab_size)
         return fitted(rows, tokenizer.all_special_ids, pieces, centred(logits[chosen]), opinion.bias, config.seed)
 
-    return WordPart(run.arrays("word-part", compute, lead_only=True), share)
+    return WordPart(run.arrays("word-part", compute, lead_only=True), config.word_weight)
 
 
 def fitted(

@@ -253,11 +253,11 @@ def test_a_network_that_differs_from_its_student_is_refused(teacher_bundle: Path
     texts = [Example("good book"), Example("awful film")]
     logits = bundle_logits(teacher_bundle, 32, texts, 2)
     network = SimpleNamespace(logits=lambda examples: logits)
-    assert student_bundle._parity(classifier, None, texts, network) == {
+    assert student_bundle._parity(classifier, texts, network) == {
         "texts": 2,
         "max_difference": 0.0,
         "agreement": 1.0,
     }
     logits = logits + np.float32(0.01)
     with pytest.raises(ModelError, match=r"differs from the student.*a difference of 0\.01"):
-        student_bundle._parity(classifier, None, texts, network)
+        student_bundle._parity(classifier, texts, network)

@@ -57,8 +57,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     word_weight: Annotated[float, Ge(0), Lt(1)] = option(
         0.4,
-        "Share of a table of words in the student's own logits, inside its ONNX files, where words follow the teacher "
-        "well, less where they do less: method second-opinion; 0: the student is a plain BERT. A static one has none.",
+        "Share of a table of words in the student's own logits, inside its ONNX files: method second-opinion; 0: the "
+        "student is a plain BERT. A static student has none.",
     )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,
