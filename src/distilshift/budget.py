@@ -37,7 +37,6 @@ from distilshift.shape import (
 )
 from distilshift.stage import seeded
 from distilshift.student import cut
-from distilshift.word_part import empty_word_part, has_word_part
 
 # Target texts that a shape is timed on, one at a time.
 LATENCY_TEXTS = 60
@@ -93,10 +92,10 @@ def plan_student(student: Classifier, corpus: Corpus, config: AdaptConfig, run: 
         ConfigError: no shape is within the budget.
     """
     if config.size == "base" and not has_budget(config):
-        return Plan(_whole(student), None, _summary(config, [_base(student, config)], None))
+        return Plan(_whole(student), None, _summary(config, [_base(student)], None))
     pieces = Pieces.of(student.tokenizer)
     vocabulary = _Vocabulary.of(student, pieces, corpus, run)
-    frame = frame_of(student, pieces, vocabulary.used, config)
+    frame = frame_of(student, pieces, vocabulary.used)
 
     def latency(shape: StudentShape) -> float:
         return untrained_latency_ms(student, shape, vocabulary.kept(shape), corpus, config)
@@ -163,9 +162,10 @@ class _Vocabulary:
         }
 
 
-def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None, config: AdaptConfig) -> Frame:
+def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None) -> Frame:
     """What the student has whatever its shape."""
-    width = int(student.model.config.hidden_size)
+    config = student.model.config
+    width = int(config.hidden_size)
     return Frame(
         whole=_whole(student),
         width=width,
@@ -173,7 +173,6 @@ def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None, confi
         piece_bytes=pieces.file_bytes / len(pieces),
         min_positions=positions_for(student.model, student.max_length),
         used_pieces=used_pieces,
-        word_classes=int(student.model.config.num_labels) if has_word_part(config) else 0,
     )
 
 
@@ -209,7 +208,7 @@ def untrained_latency_ms(
     made = shaped(student, shape, kept)
     with tempfile.TemporaryDirectory() as scratch, seeded(config.seed):
         folder = Path(scratch)
-        export_onnx(made, folder / "model.onnx", empty_word_part(made) if has_word_part(config) else None)
+        export_onnx(made, folder / "model.onnx")
         onnx.save(quantised(onnx.load(folder / "model.onnx"), FORMS[0]), folder / "int8.onnx")
         made.tokenizer.save_pretrained(folder)
         tokenizer = load_tokenizer(folder / "tokenizer.json", made.max_length, made.model.config.to_dict())
@@ -224,8 +223,8 @@ def _whole(student: Classifier) -> StudentShape:
     return StudentShape(layers, inner_width(student.model), int(config.vocab_size), positions)
 
 
-def _base(student: Classifier, config: AdaptConfig) -> Candidate:
-    frame = frame_of(student, Pieces.of(student.tokenizer), None, config)
+def _base(student: Classifier) -> Candidate:
+    frame = frame_of(student, Pieces.of(student.tokenizer), None)
     return Candidate(frame.whole, device_bytes_of(frame.whole, frame), None, "fits")
 
 

@@ -59,17 +59,6 @@ def estimate_sentence(summary: dict[str, Any]) -> str:
     )
 
 
-def word_sentence(summary: dict[str, Any]) -> str:
-    """That words have a share in the logits, and where; empty where they have none."""
-    weight = summary.get("word_weight", 0.0)  # students of before have no such entry
-    if not weight:
-        return ""
-    return (
-        f"Of its logits {100 * weight:.0f} % are those of a table of words, which is a part of the ONNX files. The "
-        "weights that transformers loads from this folder are the network's alone, and less accurate."
-    )
-
-
 def shape_sentence(shape: dict[str, Any]) -> str:
     """What student was chosen, and what that costs as estimated."""
     layers = "1 layer" if shape["layers"] == 1 else f"{shape['layers']} layers"
@@ -159,11 +148,7 @@ def forms_table(int8: dict[str, Any]) -> str:
 def _decided(summary: dict[str, Any], manifest: Manifest) -> str:
     """What was decided and guessed without labels, a paragraph each."""
     shares = shares_sentence(summary, manifest.config["target_prior"])
-    return "".join(
-        f"{each}\n\n"
-        for each in (verdict_sentence(summary), word_sentence(summary), shares, estimate_sentence(summary))
-        if each
-    )
+    return "".join(f"{each}\n\n" for each in (verdict_sentence(summary), shares, estimate_sentence(summary)) if each)
 
 
 def _and_faster(manifest: Manifest) -> str:

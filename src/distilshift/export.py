@@ -16,33 +16,25 @@ from distilshift.encoder import Classifier, input_names
 from distilshift.first_token import first_token_only
 from distilshift.static_graph import write_static
 from distilshift.static_student import folded, is_static
-from distilshift.word_part import WordPart
 
 OPSET = 20
 
 
 class _LogitsOnly(nn.Module):
-    """The model, and the words beside it, as a function of named tensors, for the exporter."""
+    """The model as a function of named tensors, for the exporter."""
 
-    def __init__(self, model: Any, names: list[str], words: WordPart | None) -> None:
+    def __init__(self, model: Any, names: list[str]) -> None:
         super().__init__()
-        self.model, self.names, self.words = model, names, words
+        self.model, self.names = model, names
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        named = dict(zip(self.names, inputs, strict=True))
-        logits: Tensor = self.model(**named).logits
-        return self.words(logits, **named) if self.words else logits
+        return self.model(**dict(zip(self.names, inputs, strict=True))).logits
 
 
-def export_onnx(classifier: Classifier, path: Path, words: WordPart | None = None) -> None:
+def export_onnx(classifier: Classifier, path: Path) -> None:
     """Write `path`: int64 inputs (batch, sequence) to float32 `logits` (batch, classes).
 
     The model is on the CPU afterwards, in evaluation mode. A static student's graph has no token types.
-
-    Args:
-        classifier: the network.
-        path: the file.
-        words: that have a share in its logits; a static student has none.
     """
     import onnx
 
@@ -60,7 +52,7 @@ def export_onnx(classifier: Classifier, path: Path, words: WordPart | None = Non
     try:
         with _quiet_exporter(), torch.no_grad(), first_token_only(model):
             torch.onnx.export(
-                _LogitsOnly(model, names, words),
+                _LogitsOnly(model, names),
                 example,
                 str(path),
                 input_names=names,

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 # safetensors' names of the types that runs keep.
-_DTYPES: dict[str, type[np.generic]] = {
-    **{"BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I32": np.int32, "I64": np.int64},
-    **{"F16": np.float16, "F32": np.float32, "F64": np.float64},
-}
+_DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 def map_arrays(path: Path) -> Arrays:

@@ -43,7 +43,6 @@ from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
 from distilshift.views import Reading, label_views, read_texts
-from distilshift.word_part import calibrate, word_part
 
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
 CANDIDATES_A_TEXT = 4
@@ -169,9 +168,8 @@ def _distilled(
         student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
     else:
         distil_features(teacher, student, views, config, accelerator, run)
-    words = word_part(student, corpus, unadapted.whole, opinion, config, run)
-    calibrate(student, words, temperature_of(manifest))
-    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, words)
+    scale_logits(student.model, 1.0 / temperature_of(manifest))
+    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary)
 
 
 def _distilled_box(
@@ -202,8 +200,7 @@ def _distilled_box(
     lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
     given = given_prior(config.target_prior, manifest.label_names)
     student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
-    words = word_part(student, corpus, box.reading().whole, opinion, config, run)
-    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, words)
+    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

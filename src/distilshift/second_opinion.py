@@ -99,7 +99,7 @@ def second_opinion(
 
     def compute() -> Arrays:
         with progress.stage("second opinion", len(texts)) as advance:
-            own = centred(logits[np.arange(len(logits))])
+            own = _centred(logits[np.arange(len(logits))])
             said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
         heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
@@ -112,8 +112,7 @@ def second_opinion(
     return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers)
 
 
-def centred(logits: Floats) -> NDArray[np.float64]:
-    """Logits (texts, classes), each row with mean 0: the same predictions."""
+def _centred(logits: Floats) -> NDArray[np.float64]:
     values = logits.astype(np.float64)
     return values - values.mean(axis=1, keepdims=True)
 

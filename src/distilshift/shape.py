@@ -15,8 +15,6 @@ from distilshift.errors import ConfigError
 OVERHEAD_BYTES = 30_000
 # Embeddings in 4 bits are smaller, but the labels of the target texts decide whether they will do: see `quantise`.
 ESTIMATED_EMBEDDING_BITS = 8
-# Rows for pairs of neighbours in a table of words. A prime, so that they spread evenly whatever the hash's factors.
-WORD_SLOTS = 65_521
 _UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -47,7 +45,6 @@ class Frame:
         piece_bytes: of the tokenizer's file, for each piece.
         min_positions: rows that `max_length` tokens need.
         used_pieces: pieces that must be kept and those that the texts use; None where the vocabulary stays whole.
-        word_classes: of the table of words beside the network; 0 without one.
     """
 
     whole: StudentShape
@@ -56,7 +53,6 @@ class Frame:
     piece_bytes: float
     min_positions: int
     used_pieces: int | None
-    word_classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,15 +168,14 @@ def device_bytes_of(shape: StudentShape, frame: Frame, embedding_bits: int = EST
     """Bytes that a device needs for the int8 network, its tokenizer and its configuration: an estimate.
 
     A weight of a product takes one byte, each of its outputs a scale and a bias of four; so does a row of a table of
-    8 bits, and a block of 32 numbers in one of 4. A table of words has a byte a class and one for the row's weight.
+    8 bits, and a block of 32 numbers in one of 4.
     """
     width, table = frame.width, frame.embedding_width
     layer = 4 * width * width + 2 * width * shape.inner + 8 * (5 * width + shape.inner) + 16 * width
     head = width * width + 8 * width + (table * width if table != width else 0)
     row = table * embedding_bits / 8 + (4 if embedding_bits == 8 else table / 8)
     tables = shape.pieces * row + shape.positions * (table + 4)
-    words = (shape.pieces + WORD_SLOTS) * (frame.word_classes + 1) if frame.word_classes else 0
-    return int(shape.layers * layer + head + tables + shape.pieces * frame.piece_bytes) + words + OVERHEAD_BYTES
+    return int(shape.layers * layer + head + tables + shape.pieces * frame.piece_bytes) + OVERHEAD_BYTES
 
 
 def search(

@@ -30,7 +30,6 @@ from distilshift.stage import versions
 from distilshift.static_student import is_static
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
-from distilshift.word_part import WordPart
 
 log = logging.getLogger("distilshift")
 
@@ -52,7 +51,6 @@ class Distilled:
         unadapted: what the teacher, as it came, says of them.
         judgement: which teacher the labels are of, and why.
         shape: of the student, as `budget.Plan.summary` has it.
-        words: that have a share in its logits, on its scale; None where they have none.
     """
 
     student: Classifier
@@ -61,7 +59,6 @@ class Distilled:
     unadapted: Reading
     judgement: Judgement
     shape: dict[str, Any]
-    words: WordPart | None = None
 
 
 def temperature_of(manifest: Manifest) -> float:
@@ -84,7 +81,7 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
     )
     with new_bundle(folder, manifest, overwrite) as new:
         (new / "onnx").mkdir()
-        export_onnx(student, new / ONNX_FILES["fp32"], made.words)
+        export_onnx(student, new / ONNX_FILES["fp32"])
         student.save(new)
         if made.shape["vocabulary"]:
             _write_compact(new / "tokenizer.json")
@@ -137,7 +134,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         return Network(path, tokenizer, student.tokenizer.pad_token_id, allowed, windows)
 
     exported = folder / ONNX_FILES["fp32"]
-    parity = _parity(student, made.words, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
+    parity = _parity(student, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
     fp32 = opener(exported, 0).logits(texts)
     int8 = quantise(exported, folder / ONNX_FILES["int8"], texts, fp32, config.min_agreement, opener)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
@@ -147,7 +144,6 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "method": config.method,
         **made.judgement.summary(student.label_names),
         **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher),
-        "word_weight": made.words.weight if made.words else 0.0,
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
@@ -168,14 +164,10 @@ def _estimate(
     }
 
 
-def _parity(student: Classifier, words: WordPart | None, texts: list[Example], network: Network) -> dict[str, Any]:
+def _parity(student: Classifier, texts: list[Example], network: Network) -> dict[str, Any]:
     """How far the exported network is from the student; one that differs is refused."""
     store = student.tokenise(texts)
     reference = forward_all(student, store, torch.device("cpu"), nullcontext)["logits"]
-    if words:
-        inputs = student.inputs(store, np.arange(len(texts)), torch.device("cpu"))
-        with torch.inference_mode():
-            reference = words(torch.from_numpy(reference), **inputs).numpy()
     logits = network.logits(texts)
     difference = float(np.abs(reference - logits).max())
     if difference > PARITY_TOLERANCE:

@@ -22,7 +22,7 @@ def quick_export(monkeypatch: pytest.MonkeyPatch, student_bundle: Path, settled_
     from distilshift import student_bundle as bundling
     from distilshift.quantise import Quantised, Speed, Trial
 
-    def export(student: object, path: Path, words: object) -> None:
+    def export(student: object, path: Path) -> None:
         shutil.copy(student_bundle / "onnx" / "model.onnx", path)
 
     def quantise(source: Path, target: Path, *measured_on: object) -> Quantised:
@@ -35,4 +35,4 @@ def quick_export(monkeypatch: pytest.MonkeyPatch, student_bundle: Path, settled_
     monkeypatch.setattr(bundling, "quantise", quantise)
     # It would find, rightly, that they are of another student; test_stages has its test.
     equal = {"texts": 1, "max_difference": 0.0, "agreement": 1.0}
-    monkeypatch.setattr(bundling, "_parity", lambda student, words, texts, network: equal)
+    monkeypatch.setattr(bundling, "_parity", lambda student, texts, network: equal)

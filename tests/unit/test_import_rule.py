@@ -38,7 +38,7 @@ LAYERS: list[list[set[str]]] = [
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
     [{"second_opinion"}],
-    [{"views"}, {"word_part"}],
+    [{"views"}],
     [{"methods"}],
     [{"judging"}],
     [

@@ -55,11 +55,6 @@ class AdaptConfig(InputConfig, TrainingConfig):
     opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "The words' share in the labels: method second-opinion."
     )
-    word_weight: Annotated[float, Ge(0), Lt(1)] = option(
-        0.4,
-        "Share of a table of words in the student's own logits, inside its ONNX files: method second-opinion; 0: the "
-        "student is a plain BERT. A static student has none.",
-    )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,
         "Passes over the target texts while the teacher adapts, every other one over random spans of them; "
