@@ -158,6 +158,8 @@ class RunDirectory:
 
         if name not in self:
             values = compute() if self.crew.leads or not lead_only else {}
+            # safetensors writes an array's memory as it lies, whatever its strides.
+            values = {key: np.ascontiguousarray(array) for key, array in values.items()}
             self._write(name, lambda path: save_file(values, path), {}, durable=False)
         return map_arrays(self.file(name))
 

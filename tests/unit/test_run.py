@@ -72,6 +72,12 @@ def test_arrays_are_computed_once_however_often_the_run_starts(path: Path):
         assert values["ids"].tolist() == [2**40]
 
 
+def test_a_transposed_array_is_kept_as_it_reads(path: Path):
+    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    with open_run(path, IDENTITY) as run:
+        assert run.arrays("turned", lambda: {"values": turned})["values"].tolist() == turned.tolist()
+
+
 def test_facts_are_kept_and_the_old_version_of_a_file_goes(path: Path):
     interrupted(path, lambda run: (save_text(run, text="first"), save_text(run, text="second")))
     assert names(path) == {"lock", "journal.json", "note.2"}
