@@ -260,6 +260,25 @@ def test_results_of_another_teacher_are_named_once(bench: Any, stand_in: StandIn
     assert "Fix: remove them (pans-films-plain-kd-0.json …)" in done.err
 
 
+def test_another_table_with_the_same_cell_is_taken_over(bench: Any, stand_in: StandIn, place: Path):
+    bench()
+    measured = len(stand_in.done)
+    matrix = place / "m.toml"
+    text = matrix.read_text()
+    table = read_matrix(matrix).config.table
+    matrix.write_text(text.replace(f'"{table}"', '"wider"'))
+    assert "cells are those of another table" in bench().out
+    assert len(stand_in.done) == measured
+    for path in sorted((place / "results" / table).glob("*-*.json")):
+        own = json.loads((place / "results" / "wider" / path.name).read_text())
+        assert own == json.loads(path.read_text()) | {"table": "wider", "measured_for": table}
+    # What another teacher was asked, or what has other options, is measured.
+    stand_in.teacher_sha256 = "another teacher's"
+    matrix.write_text(text.replace(f'"{table}"', '"widest"'))
+    bench()
+    assert len(stand_in.done) > measured
+
+
 def test_an_interrupt_ends_the_runner(bench: Any, stand_in: StandIn):
     def interrupt(job: Job) -> None:
         if job.kind == "cell":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from distilshift.bench.job import Job, is_done, of_another_teacher
+from distilshift.bench.job import Job, is_done, of_another_teacher, take_over
 from distilshift.bench.matrix import Cell
 from distilshift.bench.show import Board
 from distilshift.bench.worker import claimed, log_of, sweep, work
@@ -30,11 +30,13 @@ class Report:
 
     Attributes:
         measured: cells that this runner measured.
+        shared: cells whose result another table had already.
         taken: cells that another runner was measuring when this one had nothing else to do.
         failed: what went wrong, by cell.
     """
 
     measured: list[Cell] = field(default_factory=list)
+    shared: list[Cell] = field(default_factory=list)
     taken: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
 
@@ -117,6 +119,9 @@ class Runner:
             if is_done(job):  # another runner has finished it just now
                 return "worked"
             self._compare_teacher(job)
+            if _shared(job):
+                self.report.shared.append(job.cell)
+                return "worked"
             self._board.begin(job.cell.title)
             reason = work(job, lock)
         if reason or not is_done(job):
@@ -142,3 +147,10 @@ class Runner:
         self.report.failed[job.cell] = reason
         self._board.note(f"{job.cell.title}: failed: {reason}")
         return "worked"
+
+
+def _shared(job: Job) -> bool:
+    """Whether another table's result is now this cell's, too; a damaged teacher is the cell's to report."""
+    with suppress(BundleError):
+        return take_over(job)
+    return False

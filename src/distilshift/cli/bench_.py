@@ -93,6 +93,8 @@ def _print_plan(jobs: list[Job], total: int) -> None:
 def _print_report(report: Report) -> None:
     """Say what came out; exits with 1 where a cell failed."""
     click.echo(f"{len(report.measured)} cells measured.")
+    if report.shared:
+        click.echo(f"{len(report.shared)} cells are those of another table, with the same options, data and teacher.")
     if report.taken:
         click.echo(f"{len(report.taken)} cells are another runner's; if it fails, run this again.")
     for cell, reason in report.failed.items():
