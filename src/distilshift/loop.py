@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilshift import progress
+from distilshift.checkpoint import load_weights, restore_checkpoint, save_checkpoint, save_weights
 from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.batch import WINDOW_BATCHES, shuffled_batches
 from distilshift.encoder import plain_attention
@@ -147,7 +147,9 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
     optimizer = accelerator.prepare(optimizer)
     steps_an_epoch = math.ceil(len(objective.lengths(0)) / config.batch_size)
     steps = steps_an_epoch * config.epochs
-    done = _restore(run, config.name, model, optimizer, objective)
+    done, state = restore_checkpoint(run, config.name, model, optimizer)
+    if done:
+        objective.load_state(state)
     last_save = time.monotonic()
     with (
         _prepared(model, accelerator) as prepared,
@@ -171,7 +173,7 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
             due = time.monotonic() - last_save > CHECKPOINT_SECONDS
             stop, due = any_of((interrupted(), due), accelerator)
             if stop or due:
-                _save(run, config.name, model, optimizer, objective, step + 1)
+                save_checkpoint(run, config.name, model, optimizer, objective.state(), step + 1)
                 last_save = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
@@ -251,51 +253,3 @@ def _deferred_interrupt() -> Iterator[Any]:
         signal.signal(signal.SIGINT, previous)
     if seen:  # after the last look at it
         raise KeyboardInterrupt
-
-
-def _save(run: RunDirectory, name: str, model: Any, optimizer: Any, objective: Objective, step: int) -> None:
-    from safetensors.torch import save_file
-
-    # Tied weights share memory, which safetensors refuses: each tensor is saved as its own copy.
-    tensors = {f"model.{key}": value.detach().clone() for key, value in model.state_dict().items()}
-    tensors |= {f"objective.{key}": value.contiguous() for key, value in objective.state().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value.clone() for key, value in state.items()}
-    run.save(name, lambda path: save_file(tensors, path), step=step)
-
-
-def _restore(run: RunDirectory, name: str, model: Any, optimizer: Any, objective: Objective) -> int:
-    """Put a checkpoint's state back; the number of steps it had finished."""
-    from safetensors.torch import load_file
-
-    if name not in run:
-        return 0
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
-    for key, value in load_file(run.file(name)).items():
-        part, rest = key.split(".", 1)
-        parts[part][rest] = value
-    model.load_state_dict(parts["model"])
-    objective.load_state(parts["objective"])
-    saved = optimizer.state_dict()
-    for key, value in parts["optimizer"].items():
-        index, field = key.split(".", 1)
-        saved["state"].setdefault(int(index), {})[field] = value
-    optimizer.load_state_dict(saved)
-    return int(run.facts(name)["step"])
-
-
-def save_weights(run: RunDirectory, name: str, model: Any) -> None:
-    """Keep a finished model's weights in the run, so that a later start skips its stage."""
-    from safetensors.torch import save_file
-
-    def write(path: Path) -> None:
-        save_file({key: value.detach().clone() for key, value in model.state_dict().items()}, path)
-
-    run.save(name, write)
-
-
-def load_weights(run: RunDirectory, name: str, model: Any) -> None:
-    """Put back what `save_weights` kept."""
-    from safetensors.torch import load_file
-
-    model.load_state_dict(load_file(run.file(name)))

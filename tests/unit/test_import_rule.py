@@ -35,6 +35,7 @@ LAYERS: list[list[set[str]]] = [
         {"frozen_states"},
         {"output_cache"},
         {"teacher_states"},
+        {"checkpoint"},
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
     [{"second_opinion"}],
