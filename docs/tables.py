@@ -66,6 +66,30 @@ def accuracy_table() -> str:
     return "\n".join(lines)
 
 
+def thirty_table() -> str:
+    """The main rows of all thirty pairs, by what lies at their ends."""
+    table = read_table(RESULTS / "all30-minilm")
+    found = {pair: rows[0] for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))}
+    if not found:
+        return "Not measured yet: `distilshift bench benchmarks/configs/all30-minilm.toml`."
+    heads = "pairs", "measured", "teacher", "plain distillation", "**distilshift**", "gain", "gain, all 2,000"
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    others = {"airline", "imdb"}
+    groups = {
+        "between the four of Amazon's": lambda source, target: not {source, target} & others,
+        "from these to airline, imdb": lambda source, target: source not in others and target in others,
+        "from airline, imdb": lambda source, target: source in others,
+        "**all**": lambda source, target: True,
+    }
+    for name, belongs in groups.items():
+        pairs = [pair for pair in table.matrix.pairs() if belongs(*pair)]
+        if values := [found[pair] for pair in pairs if pair in found]:
+            lines.append(_accuracy_line(name, f"{len(values)} of {len(pairs)}", np.mean(values, axis=0)))
+    harmed = sum(float(_gains(rows)[0]) < -1 for rows in found.values())
+    lines.append(f"\nOne seed; {harmed} pairs are more than a point below plain distillation.")
+    return "\n".join(lines)
+
+
 # What is added up to the default, step by step, and the teacher beside it: row of the matrix, number, title.
 LADDER = (
     ("teacher", "test_accuracy", "teacher, the first 128 tokens of a review"),
@@ -340,6 +364,7 @@ TABLES = {
     "degenerate": degenerate_table,
     "demo": demo_table,
     "accuracy": accuracy_table,
+    "thirty": thirty_table,
     "ladder": ladder_table,
     "vader": vader_table,
     "speed": speed_table,
