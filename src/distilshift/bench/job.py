@@ -147,12 +147,14 @@ def take_over(job: Job) -> bool:
     for path in sorted(job.folders.results.glob(f"*/{job.cell.name}.json")):
         found = read_result(path)
         if found.get("teacher_sha256") == job.teacher_sha256() and _is_of(job, found):
-            write_json(job.result, found | {"table": job.matrix.config.table, "measured_for": path.parent.name})
+            origin = found.get("measured_for", path.parent.name)
+            write_json(job.result, found | {"table": job.matrix.config.table, "measured_for": origin})
             return True
     return False
 
 
 def _is_of(job: Job, found: dict[str, Any]) -> bool:
+    """Whether a result is from the job's options and data or, with `keep_older`, from before some options existed."""
     wanted = job.identity()
     if wanted.items() <= found.items():
         return True
