@@ -103,13 +103,12 @@ def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Pat
     plain = "| plain distillation | – | 4 of 4 | 60.0 ± 7.1 | – | 50.0 ± 7.1 | – | – | 106 |"
     assert row["plain distillation"] == plain
     assert row["SHOT, then distillation"].startswith(
-        "| SHOT, then distillation | – | 3 of 4 "
-        "| 75.0 (1 of 2 seeds) | 55.0 (1 of 2 seeds) | 65.0 (1 of 2 seeds) | +20.0 ["
+        "| SHOT, then distillation | – | 3 of 4 | 75.0 | 55.0 | 65.0 | +20.0 ["
     )
     assert row["SHOT, then distillation"].endswith("] (3 cells) | 0 of 2 | 107 |")
     assert "distillation on source texts" not in row
     assert "No cell yet: distillation on source texts." in lines
-    assert "| SHOT, then distillation | 60.0 (1 of 2) | 80.0 ± 14.1 |" in lines
+    assert "| SHOT, then distillation | 60.0 | 80.0 ± 14.1 |" in lines
     assert "different options" not in "".join(lines)
 
 

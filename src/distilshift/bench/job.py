@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from distilshift.bench.matrix import Cell, Matrix, make_matrix
 from distilshift.bench.resample import resample
 from distilshift.bundle import read_manifest
 from distilshift.config import StageConfig
+from distilshift.errors import BundleError
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
 
@@ -138,19 +140,25 @@ def is_done(job: Job) -> bool:
     return _is_of(job, read_result(job.result))
 
 
-def take_over(job: Job) -> bool:
-    """Take the cell's result from another table that has it, from the same options, data and teacher; whether one has.
+def elsewhere(job: Job) -> dict[str, Any]:
+    """The cell's result in another table, from the same options, data and teacher; nothing where none has it.
 
-    Raises:
-        BundleError: the teacher is not there, or damaged.
+    Nothing either where the teacher is missing or damaged, which is for the cell itself to report.
     """
     for path in sorted(job.folders.results.glob(f"*/{job.cell.name}.json")):
         found = read_result(path)
-        if found.get("teacher_sha256") == job.teacher_sha256() and _is_of(job, found):
-            origin = found.get("measured_for", path.parent.name)
-            write_json(job.result, found | {"table": job.matrix.config.table, "measured_for": origin})
-            return True
-    return False
+        with suppress(BundleError):
+            if found.get("teacher_sha256") == job.teacher_sha256() and _is_of(job, found):
+                return {"measured_for": path.parent.name} | found
+    return {}
+
+
+def take_over(job: Job) -> bool:
+    """Take the cell's result from another table; whether one has it."""
+    found = elsewhere(job)
+    if found:
+        write_json(job.result, found | {"table": job.matrix.config.table})
+    return bool(found)
 
 
 def _is_of(job: Job, found: dict[str, Any]) -> bool:

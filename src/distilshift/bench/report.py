@@ -13,13 +13,13 @@ from distilshift.bench.methods import METHODS
 from distilshift.bench.table import BASELINE, Table, read_table, table_folders
 
 NOTE = (
-    "Accuracy in per cent on the target's held-out test texts; mean ± standard deviation over seeds. A mean over pairs "
-    "takes the seeds that have all of them, and is left out where none has. Beginnings: of students that "
-    "read no more of a text than 128 tokens, as loaders without windows do. All texts: on the target's train and test "
-    "texts together. Gain: over plain distillation, on the cells that both have, with the same teacher; in brackets "
-    "the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more "
-    "than one point below plain distillation. A row without standard deviations has one seed. Seconds: median of a "
-    "cell, without its teacher, which is not asked again what it has said for another cell."
+    "Accuracy in per cent on the target's held-out test texts; mean ± standard deviation over the seeds that are "
+    "measured. A number without a deviation is of one seed. A mean over pairs takes the seeds that have all of them, "
+    "and is left out where none has. Beginnings: of students that read no more of a text than 128 tokens, as loaders "
+    "without windows do. All texts: on the target's train and test texts together. Gain: over plain distillation, on "
+    "the cells that both have, with the same teacher; in brackets the 95 % interval of the mean from resampled test "
+    "texts (paired; seeds and pairs as they are). Harmed: pairs more than one point below plain distillation. Seconds: "
+    "median of a cell, without its teacher, which is not asked again what it has said for another cell."
 )
 
 SHARE_NOTE = (
@@ -67,7 +67,7 @@ def _by_share(table: Table, methods: Sequence[str]) -> str:
         cells = []
         for part in map(table.at, shares):
             gain, harmed = _gain(part, method)
-            shown = _spread(part.means(method), part, method, "seeds")
+            shown = _spread(part.means(method))
             cells.append(shown if gain == "–" else f"{shown}; {gain}; harmed {harmed}")
         lines.append(_line([METHODS[method].title, *cells]))
     return "\n".join(lines)
@@ -85,9 +85,9 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
                     METHODS[method].title,
                     METHODS[method].forbidden or "–",
                     f"{len(rows)} of {_wanted(table, method)}",
-                    _spread(table.means(method), table, method, "seeds"),
-                    _spread(table.means(method, "test_accuracy_beginning"), table, method, "seeds"),
-                    _spread(table.means(method, "all_accuracy"), table, method, "seeds"),
+                    _spread(table.means(method)),
+                    _spread(table.means(method, "test_accuracy_beginning")),
+                    _spread(table.means(method, "all_accuracy")),
                     *_gain(table, method),
                     seconds,
                 ]
@@ -112,23 +112,23 @@ def _gain(table: Table, method: str) -> tuple[str, str]:
 
 
 def _by_pair(table: Table, methods: Sequence[str]) -> str:
+    """Methods by pairs, the longer of both downwards."""
     pairs = table.matrix.pairs()
-    heads = ["", *(f"{source} → {target}" for source, target in pairs)]
-    lines = [_line(heads), "|---" * len(heads) + "|"]
-    for method in methods:
-        cells = [_spread(table.values(method, pair), table, method, "") for pair in pairs]
-        lines.append(_line([METHODS[method].title, *cells]))
-    return "\n".join(lines)
+    rows = [
+        ["", *(f"{source} → {target}" for source, target in pairs)],
+        *([METHODS[method].title, *(_spread(table.values(method, pair)) for pair in pairs)] for method in methods),
+    ]
+    if len(pairs) > len(methods):
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    return "\n".join([_line(rows[0]), "|---" * len(rows[0]) + "|", *map(_line, rows[1:])])
 
 
-def _spread(values: Sequence[float], table: Table, method: str, unit: str) -> str:
-    """Mean ± standard deviation of fractions, in per cent; how many of the seeds, where some are missing."""
-    seeds = len(table.matrix.seeds_of(method))
+def _spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation of fractions, in per cent."""
     if not values:
         return "–"
     points = 100 * np.asarray(values)
-    shown = f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points.mean():.1f}"
-    return shown if len(points) == seeds else f"{shown} ({len(points)} of {seeds} {unit}".rstrip() + ")"
+    return f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points.mean():.1f}"
 
 
 def _line(cells: Sequence[str]) -> str:

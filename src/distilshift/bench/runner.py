@@ -119,7 +119,7 @@ class Runner:
             if is_done(job):  # another runner has finished it just now
                 return "worked"
             self._compare_teacher(job)
-            if _shared(job):
+            if take_over(job):
                 self.report.shared.append(job.cell)
                 return "worked"
             self._board.begin(job.cell.title)
@@ -147,10 +147,3 @@ class Runner:
         self.report.failed[job.cell] = reason
         self._board.note(f"{job.cell.title}: failed: {reason}")
         return "worked"
-
-
-def _shared(job: Job) -> bool:
-    """Whether another table's result is now this cell's, too; a damaged teacher is the cell's to report."""
-    with suppress(BundleError):
-        return take_over(job)
-    return False

@@ -9,7 +9,7 @@ import rich_click as click
 
 from distilshift.bench.data import data_folder, domain_file
 from distilshift.bench.estimate import in_words, remaining_seconds, seconds_by_method
-from distilshift.bench.job import Folders, Job, note_matrix
+from distilshift.bench.job import Folders, Job, elsewhere, note_matrix
 from distilshift.bench.matrix import chosen_cells, read_matrix
 from distilshift.bench.report import fill, report
 from distilshift.bench.runner import Report, Runner, missing
@@ -78,10 +78,14 @@ def run_command(
     _print_report(report)
 
 
-def _print_plan(jobs: list[Job], total: int) -> None:
+def _print_plan(missing_jobs: list[Job], total: int) -> None:
+    """The cells that would be measured, which those that another table has are not."""
+    jobs = [job for job in missing_jobs if not elsewhere(job)]
     for job in jobs:
         click.echo(job.cell.title)
     click.echo(f"{len(jobs)} of {total} cells to run.")
+    if len(jobs) < len(missing_jobs):
+        click.echo(f"{len(missing_jobs) - len(jobs)} more are another table's, with the same teacher.")
     if not jobs:
         return
     untaught = {job.teacher for job in jobs if not job.teacher.exists()}
