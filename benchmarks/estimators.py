@@ -71,7 +71,7 @@ def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("teachers", nargs="+", type=Path, help="teacher bundles, named SOURCE-…")
-    parser.add_argument("--targets", nargs="+", default=DOMAINS[:4], choices=DOMAINS)
+    parser.add_argument("--targets", nargs="+", default=DOMAINS, choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=RESULTS / "estimators.json")
     options = parser.parse_args()
     bundles = [path for path in options.teachers if (path / MANIFEST).is_file()]
