@@ -1,0 +1,154 @@
+"""Tables of accuracy in README.md, from the committed cells of the matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from distilshift.bench.matrix import Cell, in_percent
+from distilshift.bench.methods import METHODS
+from distilshift.bench.table import Table, read_table
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+ACCURACY_ROWS = ("teacher", "plain-kd", "distilshift")
+
+
+def accuracy_table() -> str:
+    """The main rows of the Amazon matrix, on those pairs and seeds that have all of them."""
+    table = read_table(RESULTS / "amazon12-minilm")
+    found = {pair: rows for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))}
+    if not found:
+        return "Not measured yet: `make bench`."
+    lines = _heads("source → target", "seeds")
+    lines += [_accuracy_line(" → ".join(pair), str(len(rows)), rows.mean(axis=0)) for pair, rows in found.items()]
+    means = np.array([rows.mean(axis=0) for rows in found.values()])
+    lines.append(_accuracy_line("**mean of these pairs**", "", means.mean(axis=0)))
+    harmed = int((_gains(means)[:, 0] < -1).sum())
+    lines.append(
+        "\nAccuracy in per cent on the 400 held-out reviews; the last column is on all 2,000, the 1,600 unlabelled "
+        f"training texts among them. {len(found)} of {len(table.matrix.pairs())} pairs, {harmed} of them more than a "
+        "point below plain distillation. A MiniLM-L6 teacher, a student of three of its layers, the same number of "
+        "steps. Made by `make bench`."
+    )
+    return "\n".join(lines)
+
+
+def thirty_table() -> str:
+    """The main rows of all thirty pairs, by what lies at their ends."""
+    table = read_table(RESULTS / "all30-minilm")
+    found = {pair: rows[0] for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))}
+    if not found:
+        return "Not measured yet: `distilshift bench benchmarks/configs/all30-minilm.toml`."
+    lines = _heads("pairs", "measured")
+    others = {"airline", "imdb"}
+    groups = {
+        "between the four of Amazon's": lambda source, target: not {source, target} & others,
+        "from these to airline, imdb": lambda source, target: source not in others and target in others,
+        "from airline, imdb": lambda source, target: source in others,
+        "**all**": lambda source, target: True,
+    }
+    for name, belongs in groups.items():
+        pairs = [pair for pair in table.matrix.pairs() if belongs(*pair)]
+        if values := [found[pair] for pair in pairs if pair in found]:
+            lines.append(_accuracy_line(name, f"{len(values)} of {len(pairs)}", np.mean(values, axis=0)))
+    harmed = sum(float(_gains(rows)[0]) < -1 for rows in found.values())
+    lines.append(f"\nOne seed; {harmed} pairs are more than a point below plain distillation.")
+    return "\n".join(lines)
+
+
+def large_table() -> str:
+    """The main rows with a teacher of BERT's size, means over the pairs that have them."""
+    table = read_table(RESULTS / "amazon12-mpnet")
+    found = [rows.mean(axis=0) for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))]
+    if not found:
+        return "Not measured yet: `distilshift bench benchmarks/configs/amazon12-mpnet.toml`."
+    pairs = f"{len(found)} of {len(table.matrix.pairs())}"
+    return "\n".join(
+        [*_heads("pairs", "measured"), _accuracy_line("between the four of Amazon's", pairs, np.mean(found, axis=0))]
+    )
+
+
+def shares_table() -> str:
+    """Targets whose classes are not equally frequent: a column a share, the main rows and the gain."""
+    table = read_table(RESULTS / "label-shift")
+    shares, pairs = table.matrix.config.positive_shares, table.matrix.pairs()
+    columns = []
+    for part in map(table.at, shares):
+        rows = [_accuracies(part, pair) for pair in pairs]
+        if not all(map(len, rows)):
+            return "Not measured yet: `distilshift bench benchmarks/configs/label-shift.toml`."
+        columns.append(np.mean([each.mean(axis=0) for each in rows], axis=0))
+    means = np.array(columns)  # (shares, rows, held-out and all)
+    gains = _gains(means)
+    lines = [
+        ["positive reviews", *(f"{in_percent(share)} %" for share in shares)],
+        *([METHODS[row].title, *(f"{value:.1f}" for value in means[:, i, 0])] for i, row in enumerate(ACCURACY_ROWS)),
+        ["gain", *(f"{gain:+.1f}" for gain in gains[:, 0])],
+        ["gain, on all texts", *(f"{gain:+.1f}" for gain in gains[:, 1])],
+    ]
+    shown = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([shown[0], "|---" * len(lines[0]) + "|", *shown[1:]])
+
+
+# What is added up to the default, step by step, and the teacher beside it: row of the matrix, number, title.
+LADDER = (
+    ("teacher", "test_accuracy", "teacher, the first 128 tokens of a review"),
+    ("teacher-windows", "test_accuracy", "teacher, long reviews in up to six windows"),
+    ("plain-kd", "test_accuracy", "plain distillation, the first 128 tokens"),
+    ("plain-kd-windows", "test_accuracy", "learns from, and reads, long reviews in windows"),
+    ("without-adaptation", "test_accuracy", "learns from random spans, too"),
+    ("distilshift", "test_accuracy", "learns corrected labels: **distilshift**"),
+    ("distilshift", "test_accuracy_beginning", "the same students, reading the first 128 tokens only"),
+)
+
+
+def ladder_table() -> str:
+    """Where the gain comes from: means over all pairs, first seed."""
+    table = read_table(RESULTS / "amazon12-minilm")
+    means = [table.means(row, number)[:1] for row, number, _ in LADDER]
+    if not all(means):
+        return "Not measured on all pairs yet."
+    lines = ["| | accuracy, mean of twelve pairs, one seed |", "|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| {title} | {100 * mean[0]:.1f} |" for (_, _, title), mean in zip(LADDER, means, strict=True))]
+    )
+
+
+def vader_table() -> str:
+    """All rows of VADER's domains, a column a target."""
+    table = read_table(RESULTS / "vader")
+    pairs, config = table.matrix.pairs(), table.matrix.config
+    heads = [f"{config.pairs[0][0]} →", *(target for _, target in pairs), "mean"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in config.methods:
+        cells = [[table.rows.get(Cell(*pair, row, seed)) for seed in config.seeds] for pair in pairs]
+        if all(cell for line in cells for cell in line):
+            means = [100 * float(np.mean([cell["test_accuracy"] for cell in line if cell])) for line in cells]
+            lines.append(f"| {METHODS[row].title} | {' | '.join(f'{mean:.1f}' for mean in (*means, np.mean(means)))} |")
+    return "\n".join([*lines, f"\nAccuracy in per cent, means of {len(config.seeds)} seeds."])
+
+
+def _heads(*first: str) -> list[str]:
+    """The head of a table of `_accuracy_line`s."""
+    heads = *first, "teacher", "plain distillation", "**distilshift**", "gain", "gain, all 2,000"
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+
+
+def _accuracies(table: Table, pair: tuple[str, str]) -> np.ndarray:
+    """In per cent, (seeds, rows, 2), on held-out and on all texts, of the seeds that have all rows."""
+    cells = [[Cell(*pair, row, seed) for row in ACCURACY_ROWS] for seed in table.matrix.config.seeds]
+    whole = [row for row in cells if all(cell in table.rows for cell in row)]
+    kinds = ("test_accuracy", "all_accuracy")
+    return np.array([[[100 * table.rows[cell][kind] for kind in kinds] for cell in row] for row in whole])
+
+
+def _gains(values: np.ndarray) -> np.ndarray:
+    """Of distilshift over plain distillation, of accuracies (..., rows, 2)."""
+    plain, own = (ACCURACY_ROWS.index(row) for row in ("plain-kd", "distilshift"))
+    return values[..., own, :] - values[..., plain, :]
+
+
+def _accuracy_line(name: str, seeds: str, values: np.ndarray) -> str:
+    cells = [name, seeds, *(f"{value:.1f}" for value in values[:, 0]), *(f"{gain:+.1f}" for gain in _gains(values))]
+    return f"| {' | '.join(cells)} |"
