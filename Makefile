@@ -31,7 +31,7 @@ errors: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/distilshift bench benchmarks/configs/amazon12-minilm.toml --keep-older
 	$(BIN)/distilshift bench benchmarks/configs/all30-minilm.toml --keep-older
-	$(BIN)/distilshift bench report --page docs/results.md
+	$(BIN)/distilshift bench report --page docs/results.md --figures docs/figures
 
 edge: $(VENV)/.dev
 	$(BIN)/python benchmarks/edge.py

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from distilshift.bench.figures import write_figures
 from distilshift.config import AdaptConfig, read_toml, resolve
 from distilshift.errors import DownloadError
 from distilshift.packages import packaged_encoder
@@ -39,6 +40,11 @@ def test_tables_are_what_the_result_files_give():
     for name in tables.PAGES:
         page = (ROOT / name).read_text(encoding="utf-8")
         assert tables.fill(page) == page
+
+
+def test_figures_are_what_the_result_files_give(tmp_path: Path):
+    made = {path.name: path.read_bytes() for path in write_figures(ROOT / "benchmarks" / "results", tmp_path)}
+    assert made == {path.name: path.read_bytes() for path in (ROOT / "docs" / "figures").iterdir()}
 
 
 def test_the_error_catalogue_is_what_the_code_gives():

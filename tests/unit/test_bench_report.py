@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from distilshift.bench.figures import VERMILION, write_figures
 from distilshift.bench.report import fill, report, section
 from distilshift.bench.table import Gain, interval, read_table
 
@@ -160,3 +162,34 @@ def test_a_table_of_label_shift_has_a_column_a_share(results: Path):
     lines = section(table).splitlines()
     assert "|  | 10 % positive | 50 % positive |" in lines
     assert "| plain distillation | 60.0 ± 7.1 | 60.0 ± 7.1 |" in lines
+
+
+def test_figures_show_whole_rows_and_all_measured_pairs(results: Path, run_cli: Any):
+    folder = results.parent / "figures"
+    done = run_cli("bench", "report", "--results", results.parent, "--figures", folder)
+    assert done.code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["t-gains.svg", "t-pairs.svg"]
+    gains, pairs = ((folder / f"t-{name}.svg").read_text() for name in ("gains", "pairs"))
+    # As in the table: b +20 and c -5 points. SHOT lacks a seed of one pair, but no pair; the third row has no cell.
+    assert all(f">{text}<" in gains for text in ("distilshift", "+7.5", "SHOT, then distillation", "+20.0"))
+    assert "distillation on source texts" not in gains
+    assert all(f">{text}<" in pairs for text in ("a → b", "+20.0", "a → c", "-5.0"))
+    assert VERMILION.lower() in pairs
+    assert write_figures(results.parent, folder)
+    assert (folder / "t-gains.svg").read_text() == gains
+
+
+def test_a_row_that_lacks_a_pair_is_in_no_figure(results: Path):
+    for seed in (0, 1):
+        (results / f"a-c-distilshift-{seed}.json").unlink()
+    (page, *_) = (path.read_text() for path in write_figures(results.parent, results.parent / "figures"))
+    assert ">distilshift<" not in page
+    assert ">SHOT, then distillation<" in page
+
+
+def test_without_matplotlib_figures_say_what_to_install(results: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "distilshift.bench.figures", raising=False)
+    done = run_cli("bench", "report", "--results", results.parent, "--figures", results.parent / "figures")
+    assert done.code == 2
+    assert "pip install '.[figures]'" in done.err

@@ -15,7 +15,7 @@ from distilshift.bench.report import fill, report
 from distilshift.bench.runner import Report, Runner, missing
 from distilshift.bench.show import board
 from distilshift.bench.worker import carry_out, receive
-from distilshift.errors import ConfigError
+from distilshift.errors import ConfigError, MissingExtraError
 from distilshift.files import write_text
 
 results_option = click.option(
@@ -110,10 +110,13 @@ def _print_report(report: Report) -> None:
 @command.command(name="report")
 @results_option
 @click.option("--page", help="Markdown page to fill, between its marks, instead of printing.")
-def report_command(results: str, page: str | None) -> None:
-    """Make the tables anew from the result files."""
+@click.option("--figures", help="Folder for the figures, <table>-gains.svg and <table>-pairs.svg; needs matplotlib.")
+def report_command(results: str, page: str | None, figures: str | None) -> None:
+    """Make the tables, and figures, anew from the result files."""
     if not Path(results).is_dir():
         raise ConfigError(f"{results} is no folder", fix="pass --results")
+    if figures:
+        _draw(Path(results), Path(figures))
     tables = report(Path(results))
     if page is None:
         click.echo(tables)
@@ -124,6 +127,19 @@ def report_command(results: str, page: str | None) -> None:
             f"{page} has no place for the tables", expected="<!-- bench table: … -->, <!-- end -->", fix="add them"
         )
     write_text(path, fill(path.read_text(encoding="utf-8"), "bench", tables))
+
+
+def _draw(results: Path, folder: Path) -> None:
+    try:
+        from distilshift.bench.figures import write_figures
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "figures cannot be drawn",
+            expected="matplotlib",
+            got=str(error),
+            fix="pip install '.[figures]' in the checkout",
+        ) from error
+    write_figures(results, folder)
 
 
 @command.command(name="cell", hidden=True)
