@@ -69,6 +69,9 @@ METHODS: dict[str, Method] = {
     "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
     "shares-known": Method("distilshift, class shares known to be equal", options={"target_prior": "uniform"}),
+    "default-size": Method(
+        "distilshift at its default size, small", options={"size": AdaptConfig().size, "student_layers": None}
+    ),
     "six-layers": Method("distilshift, a student of six layers", options={"student_layers": 6}),
     "with-shot-im": Method("distilshift with SHOT-IM for the second opinion", options={"method": "shot-im"}),
     "joint": Method("distilshift, joint", options={"feedback": 0.5}),

@@ -15,12 +15,16 @@ from distilshift.bench.table import BASELINE, Table, read_table, table_folders
 NOTE = (
     "Accuracy in per cent on the target's held-out test texts; mean ± standard deviation over the seeds that are "
     "measured. A number without a deviation is of one seed. A mean over pairs takes the seeds that have all of them, "
-    "and is left out where none has. Beginnings: of students that read no more of a text than 128 tokens, as loaders "
-    "without windows do. All texts: on the target's train and test texts together. Gain: over plain distillation, on "
-    "the cells that both have, with the same teacher; in brackets the 95 % interval of the mean from resampled test "
-    "texts (paired; seeds and pairs as they are). Harmed: pairs more than one point below plain distillation. Seconds: "
-    "median of a cell, without its teacher, which is not asked again what it has said for another cell."
+    "and is left out where none has. Int8: of the same students' int8 files; all other numbers are of fp32. "
+    "Beginnings: of students that read no more of a text than 128 tokens, as loaders without windows do. All texts: on "
+    "the target's train and test texts together. Gain: over plain distillation, on the cells that both have, with the "
+    "same teacher; in brackets the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as "
+    "they are). Harmed: pairs more than one point below plain distillation. Seconds: median of a cell, without its "
+    "teacher, which is not asked again what it has said for another cell."
 )
+
+# Numbers of a cell whose means a summary shows.
+SUMMARY = ("test_accuracy", "test_accuracy_int8", "test_accuracy_beginning", "all_accuracy")
 
 SHARE_NOTE = (
     "Each target's training and test texts are resampled to the share of positives in the column's head. After the "
@@ -74,7 +78,7 @@ def _by_share(table: Table, methods: Sequence[str]) -> str:
 
 
 def _summary(table: Table, methods: Sequence[str]) -> str:
-    heads = ["", "uses", "cells", "mean", "beginnings", "all texts", "gain", "harmed", "seconds"]
+    heads = ["", "uses", "cells", "mean", "int8", "beginnings", "all texts", "gain", "harmed", "seconds"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for method in methods:
         rows = table.of_method(method)
@@ -85,9 +89,7 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
                     METHODS[method].title,
                     METHODS[method].forbidden or "–",
                     f"{len(rows)} of {_wanted(table, method)}",
-                    _spread(table.means(method)),
-                    _spread(table.means(method, "test_accuracy_beginning")),
-                    _spread(table.means(method, "all_accuracy")),
+                    *(_spread(table.means(method, key)) for key in SUMMARY),
                     *_gain(table, method),
                     seconds,
                 ]
