@@ -49,11 +49,10 @@ def write_figures(results: Path, folder: Path) -> list[Path]:
 
 def gains_figure(table: Table) -> Figure | None:
     """A line a row with its gain over plain distillation; rows that lack pairs are left out. None: no row has all."""
-    found = [(method, gain) for method in table.matrix.config.methods if (gain := _whole_gain(table, method))]
+    upwards = [method for method in reversed(METHODS) if method in table.matrix.config.methods]
+    found = [(method, gain) for method in upwards if (gain := _whole_gain(table, method))]
     if not found:
         return None
-    order = list(METHODS)
-    found.sort(key=lambda row: order.index(row[0]), reverse=True)
     figure, axes = _canvas(len(found))
     for place, (method, gain) in enumerate(found):
         colour = BLUE if method == OWN else OF_FORBIDDEN.get(METHODS[method].forbidden, GREY)
