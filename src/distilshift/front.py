@@ -27,8 +27,8 @@ from distilshift.types import Example
 # Name to options of `adapt`, over the user's own. A student of another kind is a line here.
 STUDENTS: dict[str, Mapping[str, Any]] = {
     "base": {"size": "base"},
-    "small-3-layers": {"size": "small", "student_layers": 3},
     "small": {"size": "small"},
+    "small-2-layers": {"size": "small", "student_layers": 2},
     "small-1-layer": {"size": "small", "student_layers": 1},
     "tiny": {"size": "tiny"},
 }

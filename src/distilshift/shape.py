@@ -71,21 +71,22 @@ class Level:
 
 
 # From best to smallest, by the teacher's agreement on held-out target texts: benchmarks/LOG.md.
+SIZES: dict[Size, Level] = {"base": Level(3), "small": Level(3, 1.0, 8_000), "tiny": Level(1, 0.25, 4_000)}
 LEVELS = (
-    Level(3),
+    SIZES["base"],
     Level(3, 1.0, 12_000),
-    Level(3, 1.0, 6_000),
+    SIZES["small"],
+    Level(3, 1.0, 5_500),
     Level(2, 1.0, 8_000),
     Level(2, 1.0, 6_000),
     Level(2, 0.5, 6_000),
     Level(2, 0.25, 5_000),
     Level(1, 1.0, 5_000),
     Level(1, 0.5, 4_000),
-    Level(1, 0.25, 4_000),
+    SIZES["tiny"],
     Level(1, 0.25, 3_000),
     Level(1, 0.125, 2_500),
 )
-SIZES: dict[Size, Level] = {"base": LEVELS[0], "small": LEVELS[3], "tiny": LEVELS[9]}
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def section(table: Table) -> str:
     total = len(table.matrix.cells())
     state = f"{table.missing()} of {total} cells are missing." if table.missing() else f"All {total} cells."
     pairs, seeds = len(table.matrix.pairs()), len(config.seeds)
-    head = f"### {config.table}\n\n{pairs} pairs, {seeds} seeds. {state}"
+    head = f"### {config.table}\n\n{pairs} pairs, {seeds} seed{'s' if seeds > 1 else ''}. {state}"
     methods = [method for method in METHODS if method in config.methods]
     measured = [method for method in methods if table.of_method(method)]
     parts = [head, *_bodies(table, measured)]

@@ -44,7 +44,7 @@ class ParetoConfig(StageConfig):
     """Options of `pareto`: what is compared. Those of `adapt` come from `--config`, in Python from a dict."""
 
     students: str = option(
-        "base,small-3-layers,small,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
+        "base,small,small-2-layers,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
     )
     labelled: str | None = option(
         None, "A labelled file of the target: adds a column of accuracy, and chooses nothing."
