@@ -40,7 +40,13 @@ from edge_runners import Model2Vec, TorchRunner, onnx_runner, teacher_onnx
 BATCH, BLOCK = 32, 20
 QUICK: dict[str, Any] = {"method": "none", "spans": 0, "distil_epochs": 1, "max_texts": 200, "max_windows": 1}
 # Options of `adapt` by the name of a student that is made here.
-STUDENTS: dict[str, dict[str, Any]] = {"small": {}, "tiny": {"size": "tiny"}, "static": {"student": "static"}}
+STUDENTS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "small-2-layers": {"student_layers": 2},
+    "tiny": {"size": "tiny"},
+    "static": {"student": "static"},
+    "base": {"size": "base"},
+}
 REFERENCES = ("teacher, PyTorch fp32", "teacher, ONNX int8")
 
 
