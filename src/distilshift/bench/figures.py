@@ -55,7 +55,7 @@ def gains_figure(table: Table) -> Figure | None:
         return None
     figure, axes = _canvas(len(found))
     for place, (method, gain) in enumerate(found):
-        colour = BLUE if method == OWN else OF_FORBIDDEN.get(METHODS[method].forbidden, GREY)
+        colour = BLUE if OWN in METHODS[method].title else OF_FORBIDDEN.get(METHODS[method].forbidden, GREY)
         mean, low, high = (100 * value for value in (gain.mean, gain.low, gain.high))
         axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="round")
         filled = colour if METHODS[method].compresses else "white"
