@@ -136,8 +136,12 @@ def _heads(*first: str) -> list[str]:
 
 
 def _accuracies(table: Table, pair: tuple[str, str]) -> np.ndarray:
-    """In per cent, (seeds, rows, 2), on held-out and on all texts, of the seeds that have all rows."""
-    cells = [[Cell(*pair, row, seed) for row in ACCURACY_ROWS] for seed in table.matrix.config.seeds]
+    """In per cent, (seeds, rows, 2), on held-out and on all texts, of the seeds that have all rows.
+
+    Once some have them for all pairs, only those: all pairs of a table are then of the same seeds.
+    """
+    seeds = table.whole_seeds(ACCURACY_ROWS) or table.matrix.config.seeds
+    cells = [[Cell(*pair, row, seed) for row in ACCURACY_ROWS] for seed in seeds]
     whole = [row for row in cells if all(cell in table.rows for cell in row)]
     kinds = ("test_accuracy", "all_accuracy")
     return np.array([[[100 * table.rows[cell][kind] for kind in kinds] for cell in row] for row in whole])

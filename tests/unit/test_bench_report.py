@@ -75,8 +75,18 @@ def test_numbers_are_those_of_a_calculation_by_hand(results: Path):
     assert gain.mean == pytest.approx(0.3 / 4)
     assert (gain.cells, gain.pairs, gain.harmed) == (4, 2, 1)
     assert gain.low < gain.mean < gain.high
-    assert table.gain("shot-kd").mean == pytest.approx((0.0 + 0.4 + 0.2) / 3)
+    assert table.gain("shot-kd").mean == pytest.approx((0.0 + 0.4) / 2)  # here too, only the seed that has both pairs
     assert table.gain("kd-source") is None
+    assert table.whole_seeds(["plain-kd", "distilshift"]) == [0, 1]
+    assert table.whole_seeds(["plain-kd", "shot-kd"]) == [0]
+
+
+def test_where_no_seed_has_all_pairs_a_gain_is_of_what_there_is(results: Path):
+    (results / "a-c-shot-kd-0.json").unlink()
+    table = read_table(results)
+    gain = table.gain("shot-kd")
+    assert (gain.cells, gain.mean) == (2, pytest.approx((0.0 + 0.2) / 2))
+    assert table.whole_seeds(["shot-kd"]) == []
 
 
 def test_the_interval_is_the_bootstraps_own(results: Path):
@@ -95,8 +105,8 @@ def test_the_interval_is_the_bootstraps_own(results: Path):
 def test_a_cell_with_another_teacher_is_not_compared(results: Path):
     write_cell(results, "b", "distilshift", 0, 8, teacher_sha256="another")
     gain = read_table(results).gain("distilshift")
-    assert gain.cells == 3
-    assert gain.mean == pytest.approx((0.2 - 0.1 + 0.0) / 3)
+    assert gain.cells == 2
+    assert gain.mean == pytest.approx((0.2 + 0.0) / 2)
 
 
 def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Path):
@@ -108,7 +118,7 @@ def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Pat
     assert row["SHOT, then distillation"].startswith(
         "| SHOT, then distillation | – | 3 of 4 | 75.0 | 65.0 | 55.0 | 65.0 | +20.0 ["
     )
-    assert row["SHOT, then distillation"].endswith("] (3 cells) | 0 of 2 | 107 |")
+    assert row["SHOT, then distillation"].endswith("] (2 cells) | 0 of 2 | 107 |")
     assert "distillation on source texts" not in row
     assert "No cell yet: distillation on source texts." in lines
     assert "| SHOT, then distillation | 60.0 | 80.0 ± 14.1 |" in lines

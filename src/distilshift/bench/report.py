@@ -14,13 +14,14 @@ from distilshift.bench.table import BASELINE, Table, read_table, table_folders
 
 NOTE = (
     "Accuracy in per cent on the target's held-out test texts; mean ± standard deviation over the seeds that are "
-    "measured. A number without a deviation is of one seed. A mean over pairs takes the seeds that have all of them, "
-    "and is left out where none has. Int8: of the same students' int8 files; all other numbers are of fp32. "
-    "Beginnings: of students that read no more of a text than 128 tokens, as loaders without windows do. All texts: on "
-    "the target's train and test texts together. Gain: over plain distillation, on the cells that both have, with the "
-    "same teacher; in brackets the 95 % interval of the mean from resampled test texts (paired; seeds and pairs as "
-    "they are). Harmed: pairs more than one point below plain distillation. Seconds: median of a cell, without its "
-    "teacher, which is not asked again what it has said for another cell."
+    "measured. A number without a deviation is of one seed. A mean over pairs takes the seeds that have all of "
+    "them, and is left out where none has. Int8: of the same students' int8 files; all other numbers are of fp32. "
+    "Beginnings: of students that read no more of a text than 128 tokens, as loaders without windows do. All texts:"
+    " on the target's train and test texts together. Gain: over plain distillation, on the cells that both have, "
+    "with the same teacher, and of the seeds that have all pairs, where one has; in brackets the 95 % interval of "
+    "the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more than one point "
+    "below plain distillation. Seconds: median of a cell, without its teacher, which is not asked again what it has"
+    " said for another cell."
 )
 
 # Numbers of a cell whose means a summary shows.

@@ -75,6 +75,13 @@ class Table:
                 found.append(float(np.mean(values)))
         return found
 
+    def whole_seeds(self, methods: Iterable[str]) -> list[int]:
+        """The seeds of which all pairs have cells of all these methods."""
+        wanted = [
+            _seeds_of_all((c for c in self.rows if c.method == method), self.matrix.pairs()) for method in methods
+        ]
+        return [seed for seed in self.matrix.config.seeds if all(seed in seeds for seeds in wanted)]
+
     def of_method(self, method: str) -> list[dict[str, Any]]:
         """The measured cells of a method."""
         return [row for cell, row in self.rows.items() if cell.method == method]
@@ -106,20 +113,32 @@ class Table:
         return Gain(mean, low, high, len(differences), harmed, len(by_pair))
 
     def _differences(self, method: str, baseline: str) -> dict[Cell, NDArray[np.float64]]:
-        """(texts,) of -1, 0 or 1 for each cell that has a counterpart with the same teacher and data."""
+        """(texts,) of -1, 0 or 1 for each cell that has a counterpart with the same teacher and data.
+
+        Once a seed has all pairs, the cells of seeds that lack some are left out: a mean over pairs weighs them alike.
+        """
         found = {}
         for cell, row in self.rows.items():
             other = self.rows.get(Cell(cell.source, cell.target, baseline, cell.seed))
             same = ("teacher_sha256", "data_sha256")
             if cell.method == method and other and all(row[key] == other[key] for key in same):
                 found[cell] = _digits(row["test_correct"]) - _digits(other["test_correct"])
-        return found
+        whole = _seeds_of_all(found, self.matrix.pairs())
+        return {cell: difference for cell, difference in found.items() if not whole or cell.seed in whole}
 
 
 def _whole(kind: type[StageConfig], config: dict[str, Any]) -> dict[str, Any]:
     """The options that count, those that are missing at their default; none where the row has none."""
     values = kind().to_dict() | config if config else {}
     return {key: value for key, value in values.items() if key not in _VARIES}
+
+
+def _seeds_of_all(cells: Iterable[Cell], pairs: list[tuple[str, str]]) -> set[int]:
+    """Seeds that have a cell of each pair."""
+    pairs_of: dict[int, set[tuple[str, str]]] = {}
+    for cell in cells:
+        pairs_of.setdefault(cell.seed, set()).add((cell.source, cell.target))
+    return {seed for seed, found in pairs_of.items() if found.issuperset(pairs)}
 
 
 def _digits(text: str) -> NDArray[np.float64]:
