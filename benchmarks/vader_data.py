@@ -1,7 +1,7 @@
 """The demo's data as domains of a benchmark: movie sentences, and VADER's rated products, tweets and editorials.
 
     python benchmarks/vader_data.py
-    distilshift bench benchmarks/configs/vader.toml --data benchmarks/scratch/vader
+    distilshift bench benchmarks/configs/vader.toml --keep-older --data benchmarks/scratch/vader
 
 Anyone who reaches a package index can run both. The movie sentences are the source; a tenth of them, chosen by a hash,
 is its test split. The targets are split as the demo does it: training texts have no labels, whatever their rating.

@@ -136,15 +136,9 @@ def _heads(*first: str) -> list[str]:
 
 
 def _accuracies(table: Table, pair: tuple[str, str]) -> np.ndarray:
-    """In per cent, (seeds, rows, 2), on held-out and on all texts, of the seeds that have all rows.
-
-    Once some have them for all pairs, only those: all pairs of a table are then of the same seeds.
-    """
-    seeds = table.whole_seeds(ACCURACY_ROWS) or table.matrix.config.seeds
-    cells = [[Cell(*pair, row, seed) for row in ACCURACY_ROWS] for seed in seeds]
-    whole = [row for row in cells if all(cell in table.rows for cell in row)]
+    """In per cent, (seeds, rows, 2), on held-out and on all texts, of the seeds that have all rows."""
     kinds = ("test_accuracy", "all_accuracy")
-    return np.array([[[100 * table.rows[cell][kind] for kind in kinds] for cell in row] for row in whole])
+    return np.stack([100 * table.values(ACCURACY_ROWS, pair, kind) for kind in kinds], axis=-1)
 
 
 def _gains(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from distilshift.bench.figures import write_figures
+from distilshift.bench.matrix import read_matrix
+from distilshift.bench.table import read_table, table_folders
 from distilshift.config import AdaptConfig, read_toml, resolve
 from distilshift.errors import DownloadError
 from distilshift.packages import packaged_encoder
@@ -40,6 +42,16 @@ def test_tables_are_what_the_result_files_give():
     for name in tables.PAGES:
         page = (ROOT / name).read_text(encoding="utf-8")
         assert tables.fill(page) == page
+
+
+def test_published_tables_are_of_the_matrices_that_are_configured():
+    """A table counts its missing cells by the matrix beside its results."""
+    configured = [read_matrix(path).config for path in (ROOT / "benchmarks" / "configs").glob("*.toml")]
+    wanted = {config.table: config.to_dict() | {"data": None} for config in configured}
+    folders = table_folders(ROOT / "benchmarks" / "results")
+    assert folders
+    for folder in folders:
+        assert read_table(folder).matrix.config.to_dict() | {"data": None} == wanted[folder.name]
 
 
 def test_figures_are_what_the_result_files_give(tmp_path: Path):

@@ -77,9 +77,9 @@ def gains_figure(table: Table) -> Figure | None:
 def pairs_figure(table: Table) -> Figure | None:
     """A line a pair, from plain distillation's accuracy to the default's; None where no pair has both."""
     ends = {
-        pair: (_mean(plain), _mean(own))
+        pair: (100 * values).mean(axis=0)
         for pair in table.matrix.pairs()
-        if (plain := table.values(BASELINE, pair)) and (own := table.values(OWN, pair))
+        if len(values := table.values([BASELINE, OWN], pair))
     }
     if not ends or table.matrix.config.positive_shares:
         return None
@@ -105,10 +105,6 @@ def _whole_gain(table: Table, method: str) -> Gain | None:
     """The gain of a row that has all pairs."""
     gain = table.gain(method) if method != BASELINE else None
     return gain if gain and gain.pairs == len(table.matrix.pairs()) else None
-
-
-def _mean(fractions: list[float]) -> float:
-    return 100 * sum(fractions) / len(fractions)
 
 
 def _canvas(rows: int) -> tuple[Figure, Axes]:

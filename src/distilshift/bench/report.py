@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from distilshift.bench.matrix import in_percent
 from distilshift.bench.methods import METHODS
@@ -119,18 +120,18 @@ def _by_pair(table: Table, methods: Sequence[str]) -> str:
     pairs = table.matrix.pairs()
     rows = [
         ["", *(f"{source} → {target}" for source, target in pairs)],
-        *([METHODS[method].title, *(_spread(table.values(method, pair)) for pair in pairs)] for method in methods),
+        *([METHODS[method].title, *(_spread(table.values([method], pair)) for pair in pairs)] for method in methods),
     ]
     if len(pairs) > len(methods):
         rows = [list(column) for column in zip(*rows, strict=True)]
     return "\n".join([_line(rows[0]), "|---" * len(rows[0]) + "|", *map(_line, rows[1:])])
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: ArrayLike) -> str:
     """Mean ± standard deviation of fractions, in per cent."""
-    if not values:
+    points = 100 * np.ravel(values)
+    if not len(points):
         return "–"
-    points = 100 * np.asarray(values)
     return f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points.mean():.1f}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,15 @@ class Table:
         found = {c: row for c, row in self.rows.items() if c.positive_share == share}
         return Table(matrix, {replace(c, positive_share=None): row for c, row in found.items()})
 
-    def values(self, method: str, pair: tuple[str, str], key: str = "test_accuracy") -> list[float]:
-        """A number of each measured seed of a method and a pair."""
-        cells = [Cell(*pair, method, seed) for seed in self.matrix.seeds_of(method)]
-        return [self.rows[cell][key] for cell in cells if cell in self.rows]
+    def values(self, methods: Sequence[str], pair: tuple[str, str], key: str = "test_accuracy") -> NDArray[np.float64]:
+        """(seeds, methods): a number of a pair's cells, of the seeds that have all these methods.
+
+        Once a seed has all pairs, those that lack some are left out: all pairs are then of the same seeds.
+        """
+        seeds = self.whole_seeds(methods) or self.matrix.config.seeds
+        cells = [[Cell(*pair, method, seed) for method in methods] for seed in seeds]
+        found = [[self.rows[cell][key] for cell in row] for row in cells if all(cell in self.rows for cell in row)]
+        return np.array(found, np.float64).reshape(-1, len(methods))
 
     def means(self, method: str, key: str = "test_accuracy") -> list[float]:
         """The mean over all pairs, of each seed whose cells all have the number; a seed that lacks one is left out."""
