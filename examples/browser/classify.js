@@ -1,5 +1,6 @@
 // A student bundle in the browser: transformers.js on onnxruntime's WebAssembly, nothing sent anywhere.
 import { env, pipeline } from "./lib/transformers.min.js";
+import { classifyWhole } from "./windows.mjs";
 
 env.allowRemoteModels = false;
 env.allowLocalModels = true;
@@ -12,7 +13,7 @@ const DTYPES = { int8: "q8", fp32: "fp32" };
 async function open(manifest, name, choice) {
   const chosen = choice === "auto" ? manifest.runtime.default : choice;
   const run = await pipeline("text-classification", name, { dtype: DTYPES[chosen], device: "wasm" });
-  return { manifest, chosen, classify: (text) => run(text, { top_k: null }) };
+  return { manifest, chosen, classify: (text) => classifyWhole(run, manifest, text) };
 }
 
 /** A bundle that the page's own server has, by its path, which ends in a slash. */

@@ -47,7 +47,7 @@ async function label() {
   const found = await student.classify(typed);
   if (mine !== turn) return; // typed on meanwhile
   labels.replaceChildren(...found.map(row));
-  note.textContent = `${(performance.now() - start).toFixed(0)} ms. Of a long text, its beginning is read.`;
+  note.textContent = `${(performance.now() - start).toFixed(0)} ms`;
 }
 
 text.addEventListener("input", label);

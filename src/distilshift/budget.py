@@ -193,7 +193,6 @@ def shaped(student: Classifier, shape: StudentShape, kept: Ids | None) -> Classi
         keep_pieces(made.model, kept)
     if shape.positions < made.model.config.max_position_embeddings:
         shorten_positions(made.model, shape.positions)
-        tokenizer.model_max_length = student.max_length
     return Classifier(made.model, tokenizer, student.max_length)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
     with new_bundle(folder, manifest, overwrite) as new:
         (new / "onnx").mkdir()
         export_onnx(student, new / ONNX_FILES["fp32"])
-        student.save(new)
+        _save(student, new)
         if made.shape["vocabulary"]:
             _write_compact(new / "tokenizer.json")
         summary = _measure(new, made, teacher, config)
@@ -111,6 +112,13 @@ def missed_budgets(shape: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     for each in found:
         log.warning("The student is beyond its budget: %s. Try a lower budget, or a lower --min-agreement.", each)
     return found
+
+
+def _save(student: Classifier, folder: Path) -> None:
+    """Weights, configuration and tokenizer; loaders that truncate cut texts where the student learnt to read them."""
+    tokenizer = copy(student.tokenizer)  # the teacher's own, where the vocabulary is whole
+    tokenizer.model_max_length = student.max_length
+    replace(student, tokenizer=tokenizer).save(folder)
 
 
 def _write_compact(path: Path) -> None:

@@ -240,3 +240,12 @@ def test_a_trained_student_labels_as_its_teacher(teacher_bundle: Path, student_b
     assert (fp32 == teacher).all()
     assert (int8 == fp32).all()
     close(onnx_logits(student_bundle, texts, "fp32"), torch_logits(student_bundle, texts), FP32)
+
+
+def test_loaders_truncate_where_the_student_learnt_to_read(
+    student_bundle: Path, static_bundle: Path, teacher_bundle: Path
+):
+    """The teacher's tokenizer, which these students share, says 64."""
+    for bundle in (student_bundle, static_bundle):
+        assert AutoTokenizer.from_pretrained(bundle).model_max_length == read_manifest(bundle).max_length != 64
+    assert AutoTokenizer.from_pretrained(teacher_bundle).model_max_length == 64
