@@ -24,7 +24,8 @@ function cut(tensor, length) {
 }
 
 function softmax(logits) {
-  const powers = logits.map((each) => Math.exp(each - Math.max(...logits)));
+  const largest = Math.max(...logits);
+  const powers = logits.map((each) => Math.exp(each - largest));
   const sum = powers.reduce((one, other) => one + other);
   return powers.map((each) => each / sum);
 }

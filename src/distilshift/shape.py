@@ -70,7 +70,7 @@ class Level:
     pieces: int | None = None
 
 
-# From best to smallest, by held-out texts of the development pairs: benchmarks/LOG.md.
+# From best to smallest: benchmarks/LOG.md has what each costs on held-out target texts.
 SIZES: dict[Size, Level] = {"base": Level(3), "small": Level(3, 1.0, 8_000), "tiny": Level(1, 0.25, 4_000)}
 LEVELS = (
     SIZES["base"],
