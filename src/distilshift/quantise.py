@@ -22,12 +22,12 @@ from distilshift.types import Example
 log = logging.getLogger("distilshift")
 
 # The smallest first; what comes later costs size or speed for precision, or precision for speed. Left out, since
-# measured worse (benchmarks/LOG.md): unsigned weights, and weights in blocks of 4 or 8 bits.
+# measured worse (benchmarks/LOG.md): unsigned weights, weights in blocks of 4 or 8 bits, smoothed activations.
 FORMS = (
     Form("int8, 4-bit embeddings", embedding_bits=4),
     Form("int8, 8-bit embeddings", remedy="labels"),
-    Form("int8, sensitive products in fp32", spares_sensitive=True, remedy="labels"),
-    Form("int8, embeddings in fp32", embedding_bits=32, remedy="labels"),
+    Form("int8, a tenth of the products in fp32", fp32_share=0.1, remedy="labels"),
+    Form("int8, a quarter of the products in fp32", fp32_share=0.25, remedy="labels"),
     Form("int8, a scale for each matrix", per_channel=False, remedy="speed"),
 )
 # A static student has a table and next to no products: what fewer bits save is memory. Reading them is no faster than
@@ -38,9 +38,8 @@ STATIC_FORMS = (
 )
 # Labels are compared in so many texts at a time; a form that has lost too many already is not read further.
 CHUNK_TEXTS = 128
-# Texts that show which products are sensitive, and the share of all products that then stays in fp32.
+# Texts that show which products are sensitive.
 SENSITIVITY_TEXTS = 24
-SPARED_SHARE = 0.25
 # Threads that are timed: one, and all cores.
 THREADS = (1, 0)
 LATENCY_TEXTS = {1: 60, 0: 20}
@@ -150,12 +149,16 @@ def quantise(
     """
     model = onnx.load(source)
     trials: dict[Path, Trial] = {}
+    sensitive: list[str] = []
     wrong = "none"
     for index, form in enumerate(STATIC_FORMS if has_table(model) else FORMS):
         if form.remedy not in ("none", wrong):
             continue
         path = target.with_name(f"{target.name}.{index}")
-        spared = _sensitive(model, path, texts[:SENSITIVITY_TEXTS], opener) if form.spares_sensitive else []
+        if form.fp32_share and not sensitive:
+            shown = slice(SENSITIVITY_TEXTS)
+            sensitive = _sensitive(model, path, texts[shown], logits[shown], opener)
+        spared = sensitive[: math.ceil(form.fp32_share * len(sensitive))]
         onnx.save(quantised(model, form, spared), path)
         trials[path] = _tried(form, (source, path), texts, logits, min_agreement, opener)
         if trials[path].verdict == "accepted":
@@ -240,21 +243,12 @@ def speeds(networks: Sequence[Network], texts: Sequence[Example], threads: int) 
     ]
 
 
-def _sensitive(model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], opener: Opener) -> list[str]:
-    """The products that gain the logits most precision if they alone stay in fp32.
-
-    Embeddings are in 8 bits throughout, so that the files are small and the products make the difference.
-    """
-    names = constant_products(model.graph)
-    base = quantised(model, Form("", embedding_bits=8), names)
-    reference = _logits_of(base, scratch, texts, opener)
+def _sensitive(
+    model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], reference: Logits, opener: Opener
+) -> list[str]:
+    """All products, those first that bring the logits nearest to fp32's if they alone multiply in fp32."""
     errors = {}
-    for name in names:
-        values = _logits_of(quantised(base, Form("", embedding_bits=32), [name]), scratch, texts, opener)
-        errors[name] = float(np.abs(values - reference).mean())
-    return sorted(names, key=lambda name: errors[name])[: math.ceil(SPARED_SHARE * len(names))]
-
-
-def _logits_of(model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], opener: Opener) -> Logits:
-    onnx.save(model, scratch)
-    return opener(scratch, 0).logits(texts)
+    for name in constant_products(model.graph):
+        onnx.save(quantised(model, Form(""), [name]), scratch)
+        errors[name] = float(np.abs(opener(scratch, 0).logits(texts) - reference).mean())
+    return sorted(errors, key=lambda name: errors[name])

@@ -40,7 +40,7 @@ class Form:
         name: as the report says it.
         per_channel: each column of a matrix has a scale of its own.
         embedding_bits: 4 or 8 for the largest table, 8 for the others then; 32 leaves all as they are.
-        spares_sensitive: the products that cost most precision stay in fp32.
+        fp32_share: of the products, so many multiply in fp32: those that cost most precision. Their weights have 8 bits.
         static: of a static student, whose table alone has fewer bits.
         remedy: what must have been wrong with the form before for this one to help.
     """
@@ -48,7 +48,7 @@ class Form:
     name: str
     per_channel: bool = True
     embedding_bits: Literal[4, 8, 32] = 8
-    spares_sensitive: bool = False
+    fp32_share: float = 0.0
     static: bool = False
     remedy: Remedy = "none"
 
@@ -65,7 +65,7 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
     Args:
         model: fp32, with named results; constant matrices are initialisers.
         form: what to make of it.
-        spared: results of products that stay as they are.
+        spared: results of products that multiply in fp32.
     """
     if form.static:
         return quantised_table(model, 4 if form.embedding_bits == 4 else 8)
@@ -75,8 +75,8 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
     tables = [] if form.embedding_bits == 32 else _tables(made.graph)
     largest = max(tables, key=lambda name: _size(writer.stored[name]), default="")
     for node in model.graph.node:
-        if _is_product(node, writer.stored) and node.output[0] not in spared:
-            _product(writer, node, form.per_channel)
+        if _is_product(node, writer.stored):
+            _product(writer, node, form.per_channel, node.output[0] in spared)
         elif node.op_type == "Gather" and node.input[0] in tables:
             _lookup(writer, node, 4 if form.embedding_bits == 4 and node.input[0] == largest else 8)
         else:
@@ -147,22 +147,39 @@ def _tables(graph: onnx.GraphProto) -> list[str]:
     return sorted(names - otherwise)
 
 
-def _product(writer: _Writer, node: NodeProto, per_channel: bool) -> None:
+def _product(writer: _Writer, node: NodeProto, per_channel: bool, spared: bool) -> None:
     weights = numpy_helper.to_array(writer.stored[node.input[1]])
     if _attributes(node).get("transB", 0):
         weights = weights.T
     bias = node.input[2] if len(node.input) > 2 else None
     result = f"{node.output[0]}_product" if bias else node.output[0]
-    _int8_product(writer, node, weights, result, per_channel)
+    if spared:
+        _fp32_product(writer, node, weights, result)
+    else:
+        _int8_product(writer, node, weights, result, per_channel)
     if bias:
         writer.node("Add", [result, bias], node.output[0])
 
 
+def _fp32_product(writer: _Writer, node: NodeProto, weights: Weights, result: str) -> None:
+    """Weights of 8 bits in the file, which onnxruntime makes fp32 once, when it loads the network."""
+    matrix = node.input[1]
+    values, scales = _columns(weights, 127)
+    stored = writer.constant(f"{matrix}_int8", values), writer.constant(f"{matrix}_scale", scales)
+    real = writer.node("Cast", [stored[0]], f"{matrix}_real", to=TensorProto.FLOAT)
+    writer.node("MatMul", [node.input[0], writer.node("Mul", [real, stored[1]], f"{matrix}_fp32")], result)
+
+
+def _columns(weights: Weights, limit: int, per_channel: bool = True) -> tuple[NDArray[np.int8], Weights]:
+    """Whole numbers of at most `limit`, and a scale for each column or for all."""
+    largest = np.abs(weights).max(axis=0 if per_channel else None)
+    scales = np.maximum(largest, np.finfo(np.float32).tiny).astype(np.float32) / limit
+    return np.clip(np.rint(weights / scales), -limit, limit).astype(np.int8), scales
+
+
 def _int8_product(writer: _Writer, node: NodeProto, weights: Weights, result: str, per_channel: bool) -> None:
     source, matrix = node.input[0], node.input[1]
-    largest = np.abs(weights).max(axis=0 if per_channel else None)
-    scales = np.maximum(largest, np.finfo(np.float32).tiny).astype(np.float32) / WEIGHT_LIMIT
-    values = np.clip(np.rint(weights / scales), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+    values, scales = _columns(weights, WEIGHT_LIMIT, per_channel)
     if source not in writer.activations:  # queries, keys and values are of the same states
         names = [f"{source}_{part}" for part in ("quantised", "scale", "zero_point")]
         writer.nodes.append(helper.make_node("DynamicQuantizeLinear", [source], names, name=f"{source}_quantise"))

@@ -104,7 +104,7 @@ def formed(bundle: Path, form: Form) -> Path:
     path = bundle.parent / f"{form.name}.onnx"
     if not path.exists():
         model = onnx.load(bundle / ONNX_FILES["fp32"])
-        spared = constant_products(model.graph)[:2] if form.spares_sensitive else []
+        spared = constant_products(model.graph)[:2] if form.fp32_share else []
         onnx.save(quantised(model, form, spared), path)
     return path
 

@@ -115,10 +115,20 @@ def test_the_network_reads_what_the_four_bits_hold():
     made = quantised(network(), Form("", embedding_bits=4), ["product", "dense"])
     values = stored(made)
     numbers = np.concatenate([values["table_int4"] & 15, values["table_int4"] >> 4], axis=1).astype(np.float32) - 8
-    by_hand = network()
-    real = (numbers * np.repeat(values["table_scale"], 32, axis=1)).astype(np.float32)
-    by_hand.graph.initializer[0].CopyFrom(numpy_helper.from_array(real, "table"))
-    np.testing.assert_allclose(run(made), run(by_hand), rtol=1e-5, atol=1e-4)
+    table = numbers * np.repeat(values["table_scale"], 32, axis=1)
+    np.testing.assert_allclose(run(made), run(by_hand(values, table=table)), rtol=1e-5, atol=1e-4)
+
+
+def by_hand(values: dict[str, np.ndarray], **others: np.ndarray) -> onnx.ModelProto:
+    """The network in fp32 with the weights that a form without int8 products holds."""
+    first = values["first_int8"] * values["first_scale"]
+    second = (values["second_int8"] * values["second_scale"]).T
+    model = network()
+    for tensor in model.graph.initializer:
+        real = {"first": first, "second": second, **others}.get(tensor.name)
+        if real is not None:
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(real, np.float32), tensor.name))
+    return model
 
 
 def test_a_width_that_no_block_divides_gets_eight_bits():
@@ -145,13 +155,29 @@ def test_queries_keys_and_values_are_quantised_once():
     assert kinds(quantised(model, Form(""))).count("DynamicQuantizeLinear") == 2
 
 
-def test_spared_products_stay():
+def test_spared_products_multiply_in_fp32_and_their_weights_have_eight_bits():
+    """Their weights are small in the file; what cost precision were the inputs, which stay whole."""
     model = network()
     assert constant_products(model.graph) == ["product", "dense"]
-    made = quantised(model, Form(""), ["product"])
-    assert "MatMulInteger" in kinds(made)
-    assert np.array_equal(stored(made)["first"], constants()["first"])
-    assert quantised(model, Form("", embedding_bits=32), ["product", "dense"]).graph == model.graph
+    made, values = quantised(model, Form(""), ["product"]), constants()
+    assert kinds(made).count("MatMulInteger") == 1
+    eight = stored(made)["first_int8"]
+    assert np.abs(eight.astype(int)).max(axis=0).tolist() == [127] * 64
+    np.testing.assert_allclose(eight * stored(made)["first_scale"], values["first"], atol=0.02)
+    assert "first" not in stored(made)
+    made = quantised(model, Form("", embedding_bits=32), ["product", "dense"])
+    np.testing.assert_allclose(run(made), run(by_hand(stored(made))), rtol=1e-5, atol=1e-4)
+
+
+def test_onnxruntime_makes_spared_weights_fp32_when_it_loads_them(tmp_path: Path):
+    """Not at each text."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    made = quantised(network(), Form(""), ["product", "dense"])
+    onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(tmp_path / "optimised.onnx")
+    assert kinds(made).count("Cast") == 3
+    assert kinds(optimised).count("Cast") == 1  # of the rows that are looked up
 
 
 def test_a_table_that_something_else_reads_stays():
@@ -171,7 +197,7 @@ class Scripted:
 
     def __init__(self, differing: dict[int, int], latency: dict[int, float], monkeypatch: pytest.MonkeyPatch) -> None:
         self.differing, self.latency, self.read = differing, latency, 0
-        monkeypatch.setattr(quantise, "_sensitive", lambda *args: ["product"])
+        monkeypatch.setattr(quantise, "_sensitive", lambda *args: ["product", "dense"])
         monkeypatch.setattr(quantise, "speeds", self.speeds)
 
     def __call__(self, path: Path, threads: int) -> Any:
@@ -249,7 +275,7 @@ def test_without_a_good_form_the_most_faithful_is_written_with_a_warning(
     assert found.chosen.form == FORMS[3].name
     assert found.chosen.speeds != ()
     assert [trial.verdict for trial in found.trials] == ["too few labels agree"] * 4
-    assert "fp32 is the default. The best, int8, embeddings in fp32: 9" in caplog.text
+    assert "fp32 is the default. The best, int8, a quarter of the products in fp32: 9" in caplog.text
 
 
 def test_the_products_that_cost_most_are_found(tmp_path: Path):
@@ -268,4 +294,4 @@ def test_the_products_that_cost_most_are_found(tmp_path: Path):
             return run(self.model)
 
     opened: Any = Opened
-    assert quantise._sensitive(model, tmp_path / "scratch", [], opened) == ["product"]
+    assert quantise._sensitive(model, tmp_path / "scratch", [], run(model), opened) == ["product", "dense"]
