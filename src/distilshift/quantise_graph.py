@@ -40,7 +40,7 @@ class Form:
         name: as the report says it.
         per_channel: each column of a matrix has a scale of its own.
         embedding_bits: 4 or 8 for the largest table, 8 for the others then; 32 leaves all as they are.
-        fp32_share: of the products, so many multiply in fp32: those that cost most precision. Their weights have 8 bits.
+        fp32_share: of the products that cost most precision, so many multiply in fp32, with weights of 8 bits.
         static: of a static student, whose table alone has fewer bits.
         remedy: what must have been wrong with the form before for this one to help.
     """
