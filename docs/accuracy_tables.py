@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -53,33 +54,32 @@ def thirty_table() -> str:
         if values := [found[pair] for pair in pairs if pair in found]:
             lines.append(_accuracy_line(name, f"{len(values)} of {len(pairs)}", np.mean(values, axis=0)))
     harmed = sum(float(_gains(rows)[0]) < -1 for rows in found.values())
-    lines.append(f"\nOne seed; {harmed} pairs are more than a point below plain distillation.")
+    lines.append(f"\nFirst seed; {harmed} pairs are more than a point below plain distillation.")
     return "\n".join(lines)
 
 
 def large_table() -> str:
     """The main rows with a teacher of BERT's size, means over the pairs that have them."""
     table = read_table(RESULTS / "amazon12-mpnet")
-    found = [rows.mean(axis=0) for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))]
+    found = [rows for pair in table.matrix.pairs() if len(rows := _accuracies(table, pair))]
     if not found:
         return "Not measured yet: `distilshift bench benchmarks/configs/amazon12-mpnet.toml`."
-    pairs = f"{len(found)} of {len(table.matrix.pairs())}"
-    return "\n".join(
-        [*_heads("pairs", "measured"), _accuracy_line("between the four of Amazon's", pairs, np.mean(found, axis=0))]
+    pairs, means = (
+        f"{len(found)} of {len(table.matrix.pairs())}",
+        np.mean([rows.mean(axis=0) for rows in found], axis=0),
     )
+    line = _accuracy_line("between the four of Amazon's", pairs, means)
+    return "\n".join([*_heads("pairs", "measured"), line, f"\n{_seeds(found)}."])
 
 
 def shares_table() -> str:
     """Targets whose classes are not equally frequent: a column a share, the main rows and the gain."""
     table = read_table(RESULTS / "label-shift")
     shares, pairs = table.matrix.config.positive_shares, table.matrix.pairs()
-    columns = []
-    for part in map(table.at, shares):
-        rows = [_accuracies(part, pair) for pair in pairs]
-        if not all(map(len, rows)):
-            return "Not measured yet: `distilshift bench benchmarks/configs/label-shift.toml`."
-        columns.append(np.mean([each.mean(axis=0) for each in rows], axis=0))
-    means = np.array(columns)  # (shares, rows, held-out and all)
+    found = [[_accuracies(part, pair) for pair in pairs] for part in map(table.at, shares)]
+    if not all(len(rows) for part in found for rows in part):
+        return "Not measured yet: `distilshift bench benchmarks/configs/label-shift.toml`."
+    means = np.array([np.mean([rows.mean(axis=0) for rows in part], axis=0) for part in found])  # (shares, rows, 2)
     gains = _gains(means)
     lines = [
         ["positive reviews", *(f"{in_percent(share)} %" for share in shares)],
@@ -88,7 +88,8 @@ def shares_table() -> str:
         ["gain, on all texts", *(f"{gain:+.1f}" for gain in gains[:, 1])],
     ]
     shown = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([shown[0], "|---" * len(lines[0]) + "|", *shown[1:]])
+    said = f"\n{len(pairs)} pairs. {_seeds(rows for part in found for rows in part)}."
+    return "\n".join([shown[0], "|---" * len(lines[0]) + "|", *shown[1:], said])
 
 
 # What is added up to the default, step by step, and the teacher beside it: row of the matrix, number, title.
@@ -109,7 +110,7 @@ def ladder_table() -> str:
     means = [table.means(row, number)[:1] for row, number, _ in LADDER]
     if not all(means):
         return "Not measured on all pairs yet."
-    lines = ["| | accuracy, mean of twelve pairs, one seed |", "|---|---|"]
+    lines = ["| | accuracy, mean of twelve pairs, first seed |", "|---|---|"]
     return "\n".join(
         [*lines, *(f"| {title} | {100 * mean[0]:.1f} |" for (_, _, title), mean in zip(LADDER, means, strict=True))]
     )
@@ -127,6 +128,14 @@ def vader_table() -> str:
             means = [100 * float(np.mean([cell["test_accuracy"] for cell in line if cell])) for line in cells]
             lines.append(f"| {METHODS[row].title} | {' | '.join(f'{mean:.1f}' for mean in (*means, np.mean(means)))} |")
     return "\n".join([*lines, f"\nAccuracy in per cent, means of {len(config.seeds)} seeds."])
+
+
+def _seeds(found: Iterable[np.ndarray]) -> str:
+    """How many seeds the tables' rows, (seeds, rows, 2) for each pair, are means of."""
+    counts = sorted({len(rows) for rows in found})
+    if counts == [1]:
+        return "One seed"
+    return f"Means of {counts[0]} seeds" if len(counts) == 1 else f"Means of {counts[0]} to {counts[-1]} seeds"
 
 
 def _heads(*first: str) -> list[str]:
