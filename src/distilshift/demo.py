@@ -1,7 +1,7 @@
 """`demo`: the whole story on real data, from a labelled source to a student for another domain.
 
-A classifier taught on movie-review sentences meets product reviews it has no labels for. Ratings of the held-out
-product snippets are read once, at the end, to measure; nothing is chosen with them.
+A classifier taught on movie-review sentences meets tweets, or another of VADER's domains, that it has no labels for.
+Ratings of the held-out texts are read once, at the end, to measure; nothing is chosen with them.
 """
 
 from __future__ import annotations

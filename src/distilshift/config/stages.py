@@ -81,7 +81,7 @@ class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
 class DemoConfig(StageConfig):
     """Options of `demo`; everything else is the stages' own default."""
 
-    target: Literal["products", "tweets", "editorials"] = option("products", "Which of VADER's domains is the target.")
+    target: Literal["products", "tweets", "editorials"] = option("tweets", "Which of VADER's domains is the target.")
     seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice, the split included.")
     precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
     threads: Annotated[int, Ge(0)] = option(0, "CPU threads of training; 0 leaves it to PyTorch.")
