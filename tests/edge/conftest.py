@@ -14,7 +14,7 @@ from distilshift.files import sha256_of
 from distilshift.metrics import softmax
 from distilshift.predict import ONNX_FILES, OnnxName, load_network
 from distilshift.quantise import FORMS, STATIC_FORMS
-from distilshift.quantise_graph import quantised
+from distilshift.quantise_graph import constant_products, quantised
 from distilshift.types import Example
 from texts import make_texts
 
@@ -31,11 +31,12 @@ def node_modules() -> Path:
 
 @pytest.fixture(scope="session", params=["student_bundle", "static_bundle"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student in a folder named `student`, with embeddings of 4 bits, whichever form was measured to be faster."""
+    """A student in a folder named `student`, with all that forms have: embeddings of 4 bits, products of both kinds."""
     folder = tmp_path_factory.mktemp("bundles") / "student"
     shutil.copytree(request.getfixturevalue(request.param), folder)
     form = STATIC_FORMS[0] if request.param == "static_bundle" else FORMS[0]
-    onnx.save(quantised(onnx.load(folder / ONNX_FILES["fp32"]), form), folder / ONNX_FILES["int8"])
+    model = onnx.load(folder / ONNX_FILES["fp32"])
+    onnx.save(quantised(model, form, constant_products(model.graph)[::2]), folder / ONNX_FILES["int8"])
     return folder
 
 
