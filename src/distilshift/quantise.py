@@ -155,9 +155,9 @@ def quantise(
         if form.remedy not in ("none", wrong):
             continue
         path = target.with_name(f"{target.name}.{index}")
-        if form.fp32_share and not sensitive:
-            shown = slice(SENSITIVITY_TEXTS)
-            sensitive = _sensitive(model, path, texts[shown], logits[shown], opener)
+        if form.fp32_share:
+            shown = texts[:SENSITIVITY_TEXTS]
+            sensitive = sensitive or _sensitive(model, path, shown, logits[: len(shown)], opener)
         spared = sensitive[: math.ceil(form.fp32_share * len(sensitive))]
         onnx.save(quantised(model, form, spared), path)
         trials[path] = _tried(form, (source, path), texts, logits, min_agreement, opener)
