@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_data import write_domains
+from distilshift.bench import cell as bench_cell
 from distilshift.bench.data import Domain, domain_sha256, load_domain
 from distilshift.bench.job import Folders, Job
 from distilshift.bench.matrix import Cell, make_matrix
@@ -163,6 +165,33 @@ def test_a_jobs_target_is_resampled(job: Any):
     target = job(SHIFTED, 0.9).load_target()
     assert positives(target.train) == round(0.9 * len(target.train))
     assert positives(target.test) == round(0.9 * len(target.test))
+
+
+@pytest.mark.parametrize(("share", "readings"), [(None, 1), (0.9, 2)])
+def test_a_teacher_is_measured_once_for_the_seeds_that_share_its_texts(
+    job: Any, monkeypatch: pytest.MonkeyPatch, share: float | None, readings: int
+):
+    """Which texts a share keeps is the seed's choice."""
+    values = (PLAIN if share is None else SHIFTED) | {"seeds": [0, 1], "teacher_seed": 0}
+    first = job(values, share)
+    second = replace(first, cell=replace(first.cell, seed=1))
+    assert first.teacher == second.teacher
+    first.teacher.mkdir(parents=True)
+    sha256, read = "one", []
+    monkeypatch.setattr(Job, "teacher_sha256", lambda job: sha256)
+    monkeypatch.setattr(bench_cell, "measure", lambda *args: read.append(args) or {"test_accuracy": len(read)})
+
+    def measured(job: Job) -> int:
+        return bench_cell._measured(job, job.teacher, job.load_target(), 1)["test_accuracy"]
+
+    assert [measured(each) for each in (first, second, first, second)] == [1, readings, 1, readings]
+    sha256 = "another"
+    assert measured(first) == readings + 1
+    assert bench_cell._measured(first, first.teacher, first.load_target(), 6)["test_accuracy"] == readings + 2
+    student = first.teacher.with_name("student")
+    for _ in range(2):
+        bench_cell._measured(first, student, first.load_target(), 1)
+    assert len(read) == readings + 4
 
 
 def test_a_matrix_survives_its_file(job: Any):

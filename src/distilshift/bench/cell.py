@@ -97,7 +97,7 @@ def run_cell(job: Job) -> None:
         bundle = MAKERS[options["kind"]](inputs, output)
     used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
     windows = config.max_windows if options["kind"] == "teacher-windows" else 1
-    row = _origin(job, manifest) | measure(bundle, target, job.threads, windows)
+    row = _origin(job, manifest) | _measured(job, bundle, target, windows)
     row |= {"teacher_test_accuracy": _teacher_accuracy(job, target), "seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}
     write_json(job.result, row)
@@ -125,12 +125,33 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
     }
 
 
+def _measured(job: Job, bundle: Path, target: Domain, windows: int) -> dict[str, Any]:
+    """A classifier's numbers; a teacher's as it came are the same for all seeds that share it."""
+
+    def measured() -> dict[str, Any]:
+        return measure(bundle, target, job.threads, windows)
+
+    return _of_teacher(job, f"-windows-{windows}", measured) if bundle == job.teacher else measured()
+
+
 def _teacher_accuracy(job: Job, target: Domain) -> float:
     """Of the unadapted teacher on the target's test texts; all cells of a pair, share and seed have it in common."""
-    path = job.teacher.with_name(f"{job.teacher.name}-on-{job.cell.target}-{job.target_sha256()[:12]}.json")
+
+    def measured() -> dict[str, Any]:
+        return {"test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}
+
+    return float(_of_teacher(job, "", measured)["test_accuracy"])
+
+
+def _of_teacher(job: Job, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is measured of the unadapted teacher on the target, once, and kept beside it."""
+    cell = job.cell
+    if cell.positive_share is not None:  # which texts stay is the seed's choice
+        name = f"{name}-seed-{cell.seed}"
+    path = job.teacher.with_name(f"{job.teacher.name}-on-{cell.target}-{job.target_sha256()[:12]}{name}.json")
     teacher = job.teacher_sha256()
     known = read_result(path)
     if known.get("teacher_sha256") != teacher:
-        known = {"teacher_sha256": teacher, "test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}
+        known = {"teacher_sha256": teacher, **measured()}
         write_json(path, known)
-    return float(known["test_accuracy"])
+    return {key: value for key, value in known.items() if key != "teacher_sha256"}
