@@ -84,12 +84,19 @@ def shares_table() -> str:
     lines = [
         ["positive reviews", *(f"{in_percent(share)} %" for share in shares)],
         *([METHODS[row].title, *(f"{value:.1f}" for value in means[:, i, 0])] for i, row in enumerate(ACCURACY_ROWS)),
+        *_other_row(table, "shot-im-kd"),
         ["gain", *(f"{gain:+.1f}" for gain in gains[:, 0])],
         ["gain, on all texts", *(f"{gain:+.1f}" for gain in gains[:, 1])],
     ]
     shown = [f"| {' | '.join(line)} |" for line in lines]
     said = f"\n{len(pairs)} pairs. {_seeds(rows for part in found for rows in part)}."
     return "\n".join([shown[0], "|---" * len(lines[0]) + "|", *shown[1:], said])
+
+
+def _other_row(table: Table, row: str) -> list[list[str]]:
+    """A line of a row that is not one of the main ones: mean accuracy at each share, where all are measured."""
+    means = [table.at(share).means(row) for share in table.matrix.config.positive_shares]
+    return [[METHODS[row].title, *(f"{100 * float(np.mean(each)):.1f}" for each in means)]] if all(means) else []
 
 
 # What is added up to the default, step by step, and the teacher beside it: row of the matrix, number, title.

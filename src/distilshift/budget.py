@@ -95,7 +95,7 @@ def plan_student(student: Classifier, corpus: Corpus, config: AdaptConfig, run: 
         return Plan(_whole(student), None, _summary(config, [_base(student)], None))
     pieces = Pieces.of(student.tokenizer)
     vocabulary = _Vocabulary.of(student, pieces, corpus, run)
-    frame = frame_of(student, pieces, vocabulary.used)
+    frame = frame_of(student, pieces, vocabulary.used, len(vocabulary.required))
 
     def latency(shape: StudentShape) -> float:
         return untrained_latency_ms(student, shape, vocabulary.kept(shape), corpus, config)
@@ -162,7 +162,7 @@ class _Vocabulary:
         }
 
 
-def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None) -> Frame:
+def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None, required_pieces: int = 0) -> Frame:
     """What the student has whatever its shape."""
     config = student.model.config
     width = int(config.hidden_size)
@@ -173,6 +173,7 @@ def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None) -> Fr
         piece_bytes=pieces.file_bytes / len(pieces),
         min_positions=positions_for(student.model, student.max_length),
         used_pieces=used_pieces,
+        required_pieces=required_pieces,
     )
 
 

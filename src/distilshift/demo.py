@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from distilshift.bundle import read_manifest
-from distilshift.config import PLAIN_DISTILLATION, AdaptConfig, DemoConfig, TeachConfig, resolve
+from distilshift.config import PLAIN_DISTILLATION, AdaptConfig, DemoConfig, TeachConfig, overlaid
 from distilshift.demo_data import DemoSplit, movie_sentences, split_domain, vader_domain
 from distilshift.encoder import load_classifier
 from distilshift.files import staged_folder, write_json
@@ -82,7 +82,7 @@ def demo(
         OutputError: the folder exists, or cannot be written.
     """
     start = time.perf_counter()
-    settings = resolve(DemoConfig, (config or DemoConfig()).to_dict(), options)
+    settings = overlaid(DemoConfig, config, options)
     source, split = movie_sentences(), split_domain(vader_domain(settings.target), settings.seed)
     shared: dict[str, Any] = {"seed": settings.seed, "precision": settings.precision, "threads": settings.threads}
     with staged_folder(Path(output), overwrite, mark="demo.json") as folder:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import EvaluateConfig, resolve
+from distilshift.config import EvaluateConfig, overlaid
 from distilshift.data.check import require_usable
 from distilshift.data.labels import is_number
 from distilshift.data.read import read_labelled
@@ -42,7 +42,7 @@ def evaluate(
     Raises:
         DistilshiftError: the bundle or the file is unusable, or a label is not one of the bundle's.
     """
-    settings = resolve(EvaluateConfig, (config or EvaluateConfig()).to_dict(), options)
+    settings = overlaid(EvaluateConfig, config, options)
     folder = Path(bundle)
     manifest = read_manifest(folder)
     if settings.label_names is None and all(map(is_number, manifest.label_names)):

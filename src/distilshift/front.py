@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from distilshift.bundle import read_manifest, verify
-from distilshift.config import AdaptConfig, InputConfig, ParetoConfig, resolve
+from distilshift.config import AdaptConfig, InputConfig, ParetoConfig, overlaid, resolve
 from distilshift.data.corpus import open_corpus
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate
@@ -86,7 +86,7 @@ def pareto(
     Raises:
         DistilshiftError: an input or an option is unusable, or the folder holds another comparison.
     """
-    settings = resolve(ParetoConfig, config.to_dict() if config else {}, options)
+    settings = overlaid(ParetoConfig, config, options)
     given = adapt_options or {}
     shared = resolve(AdaptConfig, given)
     names = _names(settings)

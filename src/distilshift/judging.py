@@ -99,9 +99,12 @@ class Judge:
         size = len(unadapted.beginnings)
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
+    @property
+    def _temperature(self) -> float:
+        return self._statistics.temperature if self._statistics else 1.0
+
     def _probabilities(self, logits: Rows | NDArray[np.float32]) -> NDArray[np.float64]:
-        temperature = self._statistics.temperature if self._statistics else 1.0
-        return softmax(logits[self._sample] / temperature)
+        return softmax(logits[self._sample] / self._temperature)
 
     def prior(self, given: TargetPrior | None) -> TargetPrior:
         """The class shares to expect: those given, else by the rule of `estimated_prior`."""
@@ -132,7 +135,7 @@ class Judge:
         shares cannot be further off than that by its new errors alone. Without statistics, not at all.
         """
         if given:
-            return Move(given.array(), 1.0)
+            return Move(given.array(), 1.0, temperature=self._temperature)
         statistics = self._statistics
         if statistics is None or statistics.validation_confidence is None:
             return Move(prior.array(), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, require_compatible, resolve
+from distilshift.config import AdaptConfig, overlaid, require_compatible
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.dine import SECOND_STAGE
@@ -43,6 +44,8 @@ from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
 from distilshift.views import Reading, label_views, read_texts
+
+log = logging.getLogger("distilshift")
 
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
 CANDIDATES_A_TEXT = 4
@@ -78,7 +81,7 @@ def adapt(
         DistilshiftError: an input, an option or the output is unusable; nothing is written then.
     """
     start = time.perf_counter()
-    settings = resolve(AdaptConfig, config.to_dict() if config else {}, options)
+    settings = overlaid(AdaptConfig, config, options)
     folder = Path(output)
     require_compatible(settings)
     check_budget(settings)
@@ -121,6 +124,12 @@ def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | Bla
     source = Path(teacher)
     manifest = read_manifest(source, "teacher")
     verify(source, manifest)
+    if config.max_length < manifest.max_length:
+        log.warning(
+            "The teacher was taught on %d tokens of a text, and reads %d here; what it knows of its own domain is of "
+            "the former. --max-length %d, or max_length, reads as many.",
+            *(manifest.max_length, config.max_length, manifest.max_length),
+        )
     return source, manifest
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -18,7 +18,7 @@ from distilshift.config import OnnxChoice
 from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.data.check import as_example
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
-from distilshift.errors import BundleError
+from distilshift.errors import BundleError, DataError
 from distilshift.metrics import softmax
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
@@ -36,7 +36,15 @@ RUN_TOKENS = 2048
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
 
+T = TypeVar("T")
 Text = str | tuple[str, str]
+
+
+def _several(texts: Iterable[T]) -> Iterable[T]:
+    """The texts, unless they are one, whose characters would be texts otherwise."""
+    if isinstance(texts, str):
+        raise DataError("one text where several are read", expected="a list of texts", got="a str", fix="pass [text]")
+    return texts
 
 
 class Network:
@@ -199,8 +207,12 @@ class Predictor:
         return cls(load_network(folder, manifest, model, threads, max_windows), manifest.label_names)
 
     def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
-        """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1."""
-        examples = [as_example(text) for text in texts]
+        """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1.
+
+        Raises:
+            DataError: one text was given instead of a list, or a text is unusable.
+        """
+        examples = [as_example(text) for text in _several(texts)]
         if not examples:
             return np.empty((0, len(self.label_names)))
         return softmax(self._network.logits(examples, batch_size))
@@ -221,7 +233,7 @@ class Predictor:
         Yields:
             each text with its prediction, or with None if it is an example that carries a problem.
         """
-        source = map(as_example, texts)
+        source = map(as_example, _several(texts))
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())

@@ -24,7 +24,7 @@ Remedy = Literal["none", "labels", "speed"]
 # Signed weights of 7 bits. x86 CPUs without VNNI add products in pairs in 16 bits, where two of 255 x 127 do not fit
 # and are cut off without notice; two of 255 x 64 do. So the sums are the same on every CPU: benchmarks/LOG.md.
 WEIGHT_LIMIT = 64
-# A smaller matrix, such as the last map to the classes, saves nothing and is what the logits hang on most.
+# A smaller matrix saves nothing.
 MIN_WEIGHTS = 1000
 # Numbers of an embedding of 4 bits that share a scale, where the width is a multiple of it.
 BLOCK = 32
@@ -54,9 +54,12 @@ class Form:
 
 
 def constant_products(graph: onnx.GraphProto) -> list[str]:
-    """The products with a constant matrix that are worth quantising, each by the name of its result."""
-    stored = _stored(graph)
-    return [node.output[0] for node in graph.node if _is_product(node, stored)]
+    """The products with a constant matrix that are worth quantising, each by the name of its result.
+
+    The last map, to the classes, is small and is what the logits hang on most.
+    """
+    stored, results = _stored(graph), {output.name for output in graph.output}
+    return [node.output[0] for node in graph.node if _is_product(node, stored) and node.output[0] not in results]
 
 
 def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) -> onnx.ModelProto:
@@ -74,8 +77,9 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
     writer = _Writer(made.graph)
     tables = [] if form.embedding_bits == 32 else _tables(made.graph)
     largest = max(tables, key=lambda name: _size(writer.stored[name]), default="")
+    products = constant_products(model.graph)
     for node in model.graph.node:
-        if _is_product(node, writer.stored):
+        if node.output[0] in products:
             _product(writer, node, form.per_channel, node.output[0] in spared)
         elif node.op_type == "Gather" and node.input[0] in tables:
             _lookup(writer, node, 4 if form.embedding_bits == 4 and node.input[0] == largest else 8)

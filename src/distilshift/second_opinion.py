@@ -103,7 +103,9 @@ def second_opinion(
             said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
         heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
-        bias = bias_towards(mixed, move.wanted(softmax(mixed).mean(axis=0)))
+        # Averaging takes as much of an overconfident teacher's sureness as calibration would: benchmarks/LOG.md.
+        scale = min(1.0, move.temperature) if heard else move.temperature
+        bias = scale * bias_towards(mixed / scale, move.wanted(softmax(mixed / scale).mean(axis=0)))
         facts = {"correlation": np.array([correlation]), "weight": np.array([heard])}
         return {"logits": (mixed + bias).astype(np.float32), "bias": bias.astype(np.float32)} | facts
 

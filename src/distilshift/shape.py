@@ -45,6 +45,7 @@ class Frame:
         piece_bytes: of the tokenizer's file, for each piece.
         min_positions: rows that `max_length` tokens need.
         used_pieces: pieces that must be kept and those that the texts use; None where the vocabulary stays whole.
+        required_pieces: those that must be kept.
     """
 
     whole: StudentShape
@@ -53,6 +54,7 @@ class Frame:
     piece_bytes: float
     min_positions: int
     used_pieces: int | None
+    required_pieces: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def shape_at(level: Level, frame: Frame, layers: int | None = None) -> StudentSh
         return shape
     # Feed-forward widths in multiples of 8, for the CPU's vectors.
     inner = whole.inner if level.inner == 1.0 else max(1, round(level.inner * whole.inner / 8)) * 8
-    pieces = whole.pieces if frame.used_pieces is None else min(level.pieces, frame.used_pieces)
+    pieces = whole.pieces
+    if frame.used_pieces is not None:
+        pieces = min(max(level.pieces, frame.required_pieces), frame.used_pieces)
     return replace(shape, inner=min(inner, whole.inner), pieces=pieces, positions=frame.min_positions)
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.calibration import source_statistics
 from distilshift.card import teacher_card
-from distilshift.config import ImportConfig, TeachConfig, resolve
+from distilshift.config import ImportConfig, TeachConfig, overlaid
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import require_usable
 from distilshift.data.read import label_mapping, read_labelled, require_classes
@@ -107,7 +107,7 @@ def teach(
         DistilshiftError: an input, an option or the output is unusable; nothing is written then.
     """
     start = time.perf_counter()
-    settings = resolve(TeachConfig, (config or TeachConfig()).to_dict(), options)
+    settings = overlaid(TeachConfig, config, options)
     folder = Path(output)
     require_room(folder, overwrite)
     training, validation = _examples(data, settings)
@@ -239,7 +239,7 @@ def import_checkpoint(
     Raises:
         ModelError: it is not a single-label classifier of the BERT family.
     """
-    settings, folder = resolve(ImportConfig, (config or ImportConfig()).to_dict(), options), Path(output)
+    settings, folder = overlaid(ImportConfig, config, options), Path(output)
     require_free(folder, overwrite)
     classifier = load_classifier(checkpoint, settings.max_length)
     if settings.label_names:

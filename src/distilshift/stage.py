@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from distilshift.config import StageConfig
-from distilshift.errors import ConfigError
+from distilshift.errors import ConfigError, OutputError
 from distilshift.files import require_free
 from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
 from distilshift.run import RunDirectory
@@ -52,8 +52,15 @@ def seconds_setting(variable: str, default: float) -> float:
 
 
 def run_path(output: Path) -> Path:
-    """Where the unfinished work for an output lives."""
-    return output.with_name(f"{output.name}.run")
+    """Where the unfinished work for an output lives.
+
+    Raises:
+        OutputError: the output has no name, as / has none.
+    """
+    whole = output if output.name not in ("", "..") else output.resolve()
+    if not whole.name:
+        raise OutputError(f"{output} cannot be a bundle", expected="a folder with a name", got="none", fix="name one")
+    return whole.with_name(f"{whole.name}.run")
 
 
 def require_room(output: Path, overwrite: bool) -> None:

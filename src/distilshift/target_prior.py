@@ -29,7 +29,7 @@ MIN_TEXTS = 50
 # An estimate this near to uniform is no evidence of a shift; the sampling error of both samples comes on top.
 MARGIN = 0.05
 # A share given by the user may sum to 1 only up to rounding.
-ROUNDING = 0.01
+ROUNDING = 0.005
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ class Move:
         expected: (classes,), above 0, summing to 1.
         most: how far from the start, as a total variation distance, 0 to 1.
         counted: (classes,), BBSE's estimate; None where there is none.
+        temperature: the teacher's, by which logits are divided before shares are counted.
     """
 
     expected: NDArray[np.float64]
     most: float
     counted: NDArray[np.float64] | None = None
+    temperature: float = 1.0
 
     def wanted(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """The shares that labels with this mean prediction, (classes,), shall have.
@@ -86,7 +88,9 @@ def _uniform(classes: int, reason: str) -> TargetPrior:
 
 
 def _invalid(text: str, got: str, label_names: list[str]) -> ConfigError:
-    example = ",".join(f"{name}={1 / len(label_names):.2g}" for name in label_names)
+    shares = [f"{1 / len(label_names):.3g}" for _ in label_names]
+    by_name = (f"{name}={share}" for name, share in zip(label_names, shares, strict=True))
+    example = ",".join(shares if any("," in name for name in label_names) else by_name)
     return ConfigError(
         f"target_prior {text!r} is not usable",
         expected=f"auto, uniform, or a share above 0 for each of {', '.join(label_names)} that sum to 1",
@@ -117,7 +121,7 @@ def given_prior(text: str, label_names: list[str]) -> TargetPrior | None:
     order = [name.strip() for name in names] if any(names) else label_names
     if len(values) != len(label_names) or sorted(order) != sorted(label_names):
         raise _invalid(text, f"{len(values)} shares of {', '.join(filter(None, names)) or 'classes'}", label_names)
-    if not min(values) > 0 or not abs(sum(values) - 1) <= ROUNDING:
+    if not min(values) > 0 or not abs(sum(values) - 1) <= ROUNDING * len(values) + 1e-9:
         raise _invalid(text, f"shares from {min(values):g}, sum {sum(values):g}", label_names)
     by_name = dict(zip(order, values, strict=True))
     shares = tuple(by_name[name] / sum(values) for name in label_names)

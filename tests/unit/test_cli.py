@@ -17,7 +17,9 @@ import pytest
 from distilshift import Predictor, evaluate
 from distilshift.bundle import read_manifest
 from distilshift.cli.main import VERBS
+from distilshift.cli.predict_ import _writer
 from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
+from distilshift.errors import OutputError
 
 TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
 CONFIGS = {
@@ -155,6 +157,20 @@ def test_pairs_are_read_and_written(run_cli: Any, student_bundle: Path, tmp_path
     assert [(row["text"], row["pair"]) for row in rows] == [("good film", "bad book"), ("bad", "good")]
     alone = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv").out)
     assert abs(rows[0]["probabilities"]["positive"] - alone[0]["probabilities"]["positive"]) > 1e-3
+    done = run_cli("predict", student_bundle, tmp_path / "a.csv", "--pair-column", "other", "--format", "csv")
+    table = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["text"], row["pair"], row["label"]) for row in table] == [
+        (row["text"], row["pair"], row["label"]) for row in rows
+    ]
+
+
+def test_a_class_that_is_called_as_a_column_is_written_to_jsonl_alone(tmp_path: Path):
+    csv_file = _writer(str(tmp_path / "a.csv"), None, ["incident", "problem"], False, False)
+    with pytest.raises(OutputError, match=r"got problem\. Fix: pass --format jsonl"), csv_file:
+        pass
+    with _writer(str(tmp_path / "a.jsonl"), None, ["incident", "problem"], False, False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 @pytest.mark.parametrize("choice", ["fp32", "int8"])

@@ -169,6 +169,13 @@ def test_spared_products_multiply_in_fp32_and_their_weights_have_eight_bits():
     np.testing.assert_allclose(run(made), run(by_hand(stored(made))), rtol=1e-5, atol=1e-4)
 
 
+def test_the_map_to_the_classes_stays_however_many_there_are():
+    model, classes = network(), np.ones((64, 400), np.float32)
+    model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(classes, "last"))
+    assert constant_products(model.graph) == ["product", "dense"]
+    assert np.array_equal(stored(quantised(model, Form("")))["last"], classes)
+
+
 def test_onnxruntime_makes_spared_weights_fp32_when_it_loads_them(tmp_path: Path):
     """Not at each text."""
     options = onnxruntime.SessionOptions()

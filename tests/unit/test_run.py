@@ -17,7 +17,7 @@ import pytest
 from distilshift.errors import OutputError, RunError
 from distilshift.journal import fingerprint
 from distilshift.run import RunDirectory, fingerprint_array, open_run
-from distilshift.stage import require_room
+from distilshift.stage import require_room, run_path
 
 IDENTITY = {"stage": "adapt", "seed": 0, "learning_rate": 1e-4, "texts": "abc"}
 
@@ -356,3 +356,14 @@ def test_a_bundle_beside_no_run_directory_is_in_the_way(path: Path):
         require_room(path.with_suffix(""), overwrite=False)
     path.mkdir()
     require_room(path.with_suffix(""), overwrite=False)
+
+
+def test_an_output_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    assert run_path(Path()) == tmp_path / "inside.run"
+    assert run_path(Path("..")) == tmp_path.with_name(f"{tmp_path.name}.run")
+    assert run_path(Path("a")) == Path("a.run")
+    with pytest.raises(OutputError, match="/ cannot be a bundle: expected a folder with a name"):
+        run_path(Path("/"))

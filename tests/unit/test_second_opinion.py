@@ -73,12 +73,12 @@ def asked(
     weight: float = 0.5,
     shares: tuple[float, ...] = (0.5, 0.5),
     most: float = 0.0,
+    temperature: float = 1.0,
 ) -> SecondOpinion:
     corpus: Corpus = open_corpus(texts, AdaptConfig())
     with open_run(tmp_path / "run", {}) as run:
-        found = second_opinion.second_opinion(
-            Rows([logits]), corpus, classifier, weight, Move(np.array(shares), most), seed=0, run=run
-        )
+        move = Move(np.array(shares), most, temperature=temperature)
+        found = second_opinion.second_opinion(Rows([logits]), corpus, classifier, weight, move, seed=0, run=run)
         whole = np.array(found.whole[np.arange(len(texts))])
     return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
 
@@ -212,17 +212,34 @@ def test_class_shares_move_in_the_labels(tmp_path: Path, classifier: Classifier)
     assert found.bias[0] > 0 > found.bias[1]
 
 
+@pytest.mark.parametrize(
+    ("texts", "temperature", "scale"),
+    [(MIN_TEXTS, 0.5, 0.5), (MIN_TEXTS, 2.0, 1.0), (MIN_TEXTS - 1, 0.5, 0.5), (MIN_TEXTS - 1, 2.0, 2.0)],
+)
+def test_shares_are_counted_on_a_scale_of_the_teachers(
+    tmp_path: Path, classifier: Classifier, texts: int, temperature: float, scale: float
+):
+    """Its own; with words heard, whose mean with it is less sure, one that is no flatter than as it came."""
+    read, labels = reviews(texts)
+    logits = noisy_logits(labels, wrong=0.05) / 3
+    found = asked(tmp_path, classifier, read, logits, shares=(0.8, 0.2), most=1.0, temperature=temperature)
+    assert (found.weight > 0) == (texts >= MIN_TEXTS)
+    whole = found.whole[np.arange(len(read))]
+    np.testing.assert_allclose(softmax(whole / scale).mean(axis=0), [0.8, 0.2], atol=1e-4)
+
+
 @pytest.mark.parametrize(("given", "confidence", "most"), [(UNIFORM, 0.9, 1.0), (None, 0.9, 0.2), (None, 0.7, 0)])
 def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, confidence: float, most: float):
     rows = Rows([np.log(np.array([[0.8, 0.2]] * 3 + [[0.2, 0.8]], np.float32))])
     statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=confidence)
+    statistics = replace(statistics, temperature=0.7) if given else statistics
     prior = TargetPrior((0.6, 0.4), "estimated", "")
     with open_run(tmp_path / "run", {}) as run:
         move = Judge(Reading(rows, rows), statistics, 0, run).move(given, given or prior)
         assert move.most == pytest.approx(most, abs=1e-6)
         np.testing.assert_allclose(move.expected, (given or prior).shares)
         if given:
-            assert move.counted is None
+            assert (move.counted, move.temperature) == (None, 0.7)
         else:
             wanted = bbse_prior(np.array([0, 0, 0, 1]), np.array([[40, 10], [10, 40]]), np.array([0.5, 0.5])).prior
             np.testing.assert_allclose(move.counted, wanted)

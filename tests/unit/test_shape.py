@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distilshift.config import AdaptConfig, resolve
+from distilshift.config import AdaptConfig, overlaid, resolve
 from distilshift.errors import ConfigError
 from distilshift.shape import (
     LEVELS,
@@ -91,6 +91,13 @@ def test_a_shallow_encoder_and_few_pieces_in_use_bound_the_shape():
     assert (shape.layers, shape.pieces, shape.positions) == (1, 2_100, 128)
 
 
+def test_pieces_that_must_stay_count_whatever_the_level_says():
+    """A vocabulary of 7,000 characters: no level has fewer than these, twice."""
+    frame = replace(FRAME, used_pieces=16_000, required_pieces=14_600)
+    assert {shape_at(level, frame).pieces for level in LEVELS if level.pieces} == {14_600}
+    assert shape_at(SIZES["small"], replace(FRAME, required_pieces=2_000)).pieces == SIZES["small"].pieces
+
+
 def test_a_vocabulary_that_cannot_be_trimmed_stays_while_the_rest_shrinks():
     (shape,) = candidate_shapes(replace(FRAME, used_pieces=None), AdaptConfig(size="tiny"))
     assert (shape.pieces, shape.layers, shape.positions) == (30_522, 1, 128)
@@ -168,3 +175,23 @@ def test_one_layer_learns_longer_unless_it_was_told():
     assert (tiny.distil_epochs, tiny.distil_learning_rate) == (20, 3e-4)
     assert resolve(AdaptConfig, {"size": "tiny", "distil_epochs": 2}).distil_epochs == 2
     assert resolve(AdaptConfig, {}).distil_epochs == AdaptConfig().distil_epochs
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"size": "tiny"}, {"size": "tiny", "distil_epochs": 6}, {"student": "static"}, {"budget": "8MB"}),
+        *({"teacher_probabilities": "p.csv"}, {"distillation": "pkd", "size": "small"}, {}),
+    ],
+)
+def test_a_config_means_what_the_same_options_mean(given: dict):
+    """In Python, on the command line, and as single options over a config."""
+    assert AdaptConfig(**given) == resolve(AdaptConfig, given) == overlaid(AdaptConfig, None, given)
+    assert overlaid(AdaptConfig, AdaptConfig(**given), {}) == AdaptConfig(**given)
+    assert overlaid(AdaptConfig, AdaptConfig(seed=1), given) == AdaptConfig(**given, seed=1)
+    assert replace(AdaptConfig(**given), seed=1) == AdaptConfig(**given, seed=1)
+
+
+def test_what_an_option_implies_gives_way_to_what_a_config_says():
+    found = overlaid(AdaptConfig, AdaptConfig(distil_epochs=9), {"size": "tiny"})
+    assert (found.distil_epochs, found.distil_learning_rate) == (9, 3e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,3 +262,16 @@ def test_a_network_that_differs_from_its_student_is_refused(teacher_bundle: Path
     logits = logits + np.float32(0.01)
     with pytest.raises(ModelError, match=r"differs from the student.*a difference of 0\.01"):
         student_bundle._parity(classifier, texts, network)
+
+
+def test_a_teacher_that_is_read_shorter_than_it_was_taught_is_told(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    taught = read_manifest(teacher_bundle, "teacher").max_length
+    short = {"max_length": taught // 2, "method": "none", "distil_epochs": 1, "size": "base", "student_layers": 1}
+    with caplog.at_level(logging.WARNING, "distilshift"):
+        adapt(teacher_bundle, target_file, tmp_path / "short", **short)
+        assert f"taught on {taught} tokens of a text, and reads {taught // 2} here" in caplog.text
+        caplog.clear()
+        adapt(teacher_bundle, target_file, tmp_path / "whole", **short | {"max_length": taught})
+        assert "taught on" not in caplog.text

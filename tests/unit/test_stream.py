@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from distilshift import Predictor, predict
+from distilshift.errors import DataError
 from distilshift.predict import RUN_TOKENS, Network
 from distilshift.types import Example
 
@@ -65,6 +66,13 @@ def test_a_stream_takes_texts_pairs_and_examples_in_order(student_bundle: Path):
     assert found[1][0].pair == "plot"
     expected = predictor.predict(["good film", ("awful", "plot"), "sad"])
     assert [prediction and prediction.label for _, prediction in found] == [*(each.label for each in expected), None]
+
+
+def test_one_text_is_not_many_characters(student_bundle: Path):
+    predictor = Predictor.load(student_bundle)
+    for read in (predictor.predict, predictor.probabilities, lambda text: list(predictor.stream(text))):
+        with pytest.raises(DataError, match=r"expected a list of texts, got a str\. Fix: pass \[text\]"):
+            read("good film")
 
 
 def test_a_batch_of_long_texts_is_run_in_parts(student_bundle: Path, monkeypatch: pytest.MonkeyPatch):

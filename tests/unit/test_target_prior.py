@@ -84,6 +84,18 @@ def test_other_shares_are_refused(text: str):
         given_prior(text, NAMES)
 
 
+@pytest.mark.parametrize("classes", range(2, 13))
+def test_the_example_of_the_refusal_is_accepted(classes: int):
+    names = [f"class {index}" for index in range(classes)]
+    for each in (names, [f"yes, {name}" for name in names]):
+        with pytest.raises(ConfigError) as refused:
+            given_prior("much", each)
+        example = str(refused.value).split("write it as ")[1]
+        assert given_prior(example, each).shares == pytest.approx([1 / classes] * classes, abs=1e-9)
+        rounded = ",".join(f"{1 / classes:.2f}" for _ in names)
+        assert given_prior(rounded, each).shares == pytest.approx([1 / classes] * classes, abs=1e-9)
+
+
 def test_a_balanced_target_keeps_uniform_shares():
     found = estimated_prior(target([0.5, 0.5]), statistics_of())
     assert (found.shares, found.origin) == ((0.5, 0.5), "uniform")

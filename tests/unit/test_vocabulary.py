@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from distilshift.config import AdaptConfig
+from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.inference import forward_all
 from distilshift.precision import make_accelerator
@@ -38,6 +39,14 @@ def test_the_shrunken_model_says_the_same(classifier: Classifier):
     assert classifier.model.get_input_embeddings().num_embeddings == rows
     np.testing.assert_array_equal(inside[0], logits(classifier, one))
     np.testing.assert_array_equal(inside[1], logits(classifier, two))
+
+
+def test_padding_keeps_its_place_where_no_text_has_the_pieces_before_it(classifier: Classifier):
+    """CamemBERT's start is not its first piece; positions are counted from the padding's number in its family."""
+    store = TokenStore.from_rows([[10, 11, 12], [13, 14]], [[0] * 3, [0] * 2], classifier.tokenizer.pad_token_id)
+    with used_rows_only(classifier.model, [store]) as (small,):
+        inside = logits(classifier, small)
+    np.testing.assert_array_equal(inside, logits(classifier, store))
 
 
 def test_trained_rows_come_back_and_the_others_stay(classifier: Classifier):

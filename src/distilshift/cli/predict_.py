@@ -47,7 +47,7 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
 
     examples = _examples(source, config)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
-    with _writer(output, form, predictor.label_names, overwrite) as write:
+    with _writer(output, form, predictor.label_names, config.pair_column is not None, overwrite) as write:
         empty = True
         for example, prediction in predictor.stream(examples, config.batch_size):
             write(example, prediction)
@@ -84,7 +84,7 @@ def _exists(source: str) -> bool:
 
 
 @contextmanager
-def _writer(output: str | None, form: str | None, names: list[str], overwrite: bool) -> Iterator[Write]:
+def _writer(output: str | None, form: str | None, names: list[str], paired: bool, overwrite: bool) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
     if output is None:
         if sys.stdout is None:
@@ -92,15 +92,15 @@ def _writer(output: str | None, form: str | None, names: list[str], overwrite: b
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as files are: a locale that lacks a character shall lose no row
         with output_errors(Path("standard output")):
-            yield _row_writer(sys.stdout, form or "jsonl", names)
+            yield _row_writer(sys.stdout, form or "jsonl", names, paired)
             sys.stdout.flush()
         return
     path = Path(output)
     with output_errors(path), new_file(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as f:
-        yield _row_writer(f, form or ("csv" if path.suffix == ".csv" else "jsonl"), names)
+        yield _row_writer(f, form or ("csv" if path.suffix == ".csv" else "jsonl"), names, paired)
 
 
-def _row_writer(file: TextIO, form: str, names: list[str]) -> Write:
+def _row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Write:
     if form == "jsonl":
 
         def write_json(example: Example, prediction: Prediction | None) -> None:
@@ -111,10 +111,19 @@ def _row_writer(file: TextIO, form: str, names: list[str]) -> Write:
 
         return write_json
     rows = csv.writer(file)
-    rows.writerow(["text", "label", *names, "problem"])
+    columns = ["text", *(["pair"] if paired else []), "label", *names, "problem"]
+    if twice := [name for name in names if columns.count(name) > 1]:
+        raise OutputError(
+            "a class is called as a column is",
+            expected=f"no class of the name {', '.join(columns[: -len(names) - 1])} or problem",
+            got=", ".join(twice),
+            fix="pass --format jsonl",
+        )
+    rows.writerow(columns)
 
     def write_csv(example: Example, prediction: Prediction | None) -> None:
+        texts = [example.text, example.pair or ""] if paired else [example.text]
         shares = [prediction.probabilities[name] for name in names] if prediction else [""] * len(names)
-        rows.writerow([example.text, prediction.label if prediction else "", *shares, example.problem or ""])
+        rows.writerow([*texts, prediction.label if prediction else "", *shares, example.problem or ""])
 
     return write_csv

@@ -8,6 +8,7 @@ from distilshift.config.base import (
     StageConfig,
     TrainingConfig,
     option,
+    overlaid,
     read_toml,
     resolve,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "TeachConfig",
     "TrainingConfig",
     "option",
+    "overlaid",
     "read_toml",
     "require_compatible",
     "resolve",

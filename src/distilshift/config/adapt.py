@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from distilshift.config.base import InputConfig, TrainingConfig, option
+from distilshift.config.base import InputConfig, TrainingConfig, implying, option
 
 Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
@@ -18,6 +18,7 @@ Size = Literal["tiny", "small", "base"]
 STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6}
 
 
+@implying
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig(InputConfig, TrainingConfig):
     """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.

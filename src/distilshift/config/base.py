@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -80,6 +80,33 @@ class TrainingConfig(StageConfig):
     seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice.")
     precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
     threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
+
+
+def implying(kind: type[C]) -> type[C]:
+    """Make a config dataclass apply `implied` when it is constructed, as `resolve` does."""
+    plain = kind.__init__
+
+    @wraps(plain)
+    def construct(self: Any, **given: Any) -> None:
+        plain(self, **{**kind.implied(given), **given})
+
+    kind.__init__ = construct  # type: ignore[method-assign]
+    return kind
+
+
+def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
+    """A config, validated, with single options in the place of its own.
+
+    What these imply holds where the config has its default.
+
+    Raises:
+        ConfigError: as of `resolve`.
+    """
+    if config is None:
+        return resolve(kind, options)
+    given, defaults = config.to_dict(), kind().to_dict()
+    implied = {key: value for key, value in kind.implied(options).items() if given[key] == defaults[key]}
+    return resolve(kind, given, implied, options)
 
 
 def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:

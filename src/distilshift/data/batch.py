@@ -109,8 +109,11 @@ class TokenStore:
         return shard.ids[span], shard.type_ids[span]
 
     def mark(self, seen: NDArray[np.bool_]) -> None:
-        """Set seen[id] for each id in use, that of the padding included."""
-        seen[self._pad_id] = True
+        """Set seen[id] for each id in use, and for those up to the padding's.
+
+        It thus keeps its number where others are left out: models of RoBERTa's family count positions from it.
+        """
+        seen[: self._pad_id + 1] = True
         for shard in self._shards:
             seen[shard.ids] = True
 

@@ -83,7 +83,8 @@ def _require_probabilities(file: Path, rows: NDArray[np.float64]) -> None:
             f"{file}, row {first + 1}: not probabilities",
             expected=f"finite numbers, 0 or more, that sum to 1 within {TOLERANCE}",
             got=f"{', '.join(f'{value:g}' for value in rows[first][:8])}, sum {sums[first]:g}",
-            fix="write probabilities, not logits or percentages; one row for each text, no row without them",
+            fix="write probabilities, not logits or percentages; one row for each text, no row without them; "
+            f"columns called {', '.join(sorted(NOT_CLASSES))} are no classes",
         )
 
 
