@@ -83,8 +83,10 @@ def shares_table() -> str:
     gains = _gains(means)
     lines = [
         ["positive reviews", *(f"{in_percent(share)} %" for share in shares)],
-        *([METHODS[row].title, *(f"{value:.1f}" for value in means[:, i, 0])] for i, row in enumerate(ACCURACY_ROWS)),
-        *_other_row(table, "shot-im-kd"),
+        *_row(table, "teacher"),
+        *_row(table, "plain-kd"),
+        *_row(table, "shot-im-kd"),
+        *_row(table, "distilshift"),
         ["gain", *(f"{gain:+.1f}" for gain in gains[:, 0])],
         ["gain, on all texts", *(f"{gain:+.1f}" for gain in gains[:, 1])],
     ]
@@ -93,8 +95,8 @@ def shares_table() -> str:
     return "\n".join([shown[0], "|---" * len(lines[0]) + "|", *shown[1:], said])
 
 
-def _other_row(table: Table, row: str) -> list[list[str]]:
-    """A line of a row that is not one of the main ones: mean accuracy at each share, where all are measured."""
+def _row(table: Table, row: str) -> list[list[str]]:
+    """A row's line, its mean accuracy at each share; none where not all are measured."""
     means = [table.at(share).means(row) for share in table.matrix.config.positive_shares]
     return [[METHODS[row].title, *(f"{100 * float(np.mean(each)):.1f}" for each in means)]] if all(means) else []
 
