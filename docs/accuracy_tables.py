@@ -83,10 +83,7 @@ def shares_table() -> str:
     gains = _gains(means)
     lines = [
         ["positive reviews", *(f"{in_percent(share)} %" for share in shares)],
-        *_row(table, "teacher"),
-        *_row(table, "plain-kd"),
-        *_row(table, "shot-im-kd"),
-        *_row(table, "distilshift"),
+        *(line for row in ("teacher", "plain-kd", "shot-im-kd", "distilshift") for line in _row(table, row)),
         ["gain", *(f"{gain:+.1f}" for gain in gains[:, 0])],
         ["gain, on all texts", *(f"{gain:+.1f}" for gain in gains[:, 1])],
     ]
