@@ -20,6 +20,7 @@ from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.errors import ModelError
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
 from distilshift.scan.folder import check_checkpoint
+from distilshift.scan.model_config import MODEL_TYPES
 from distilshift.types import Example
 
 transformers.logging.set_verbosity_error()
@@ -131,6 +132,7 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
         }
     with loading(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
+        _require_family(name, config)
         for dropout in ATTENTION_DROPOUTS & set(config.to_dict()):
             setattr(config, dropout, 0.0)
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -145,6 +147,8 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
         tokenizer = AutoTokenizer.from_pretrained(
             source, use_fast=True, trust_remote_code=False, model_input_names=input_names(model)
         )
+    if tokenizer.truncation_side != "right":  # on the device, texts are cut there
+        tokenizer.truncation_side = "right"
     if label_names is None:
         _require_head(name, model, report["missing_keys"])
     _require_fit(name, model, tokenizer)
@@ -170,6 +174,22 @@ def loading(name: str) -> Iterator[None]:
         ) from error
 
 
+def _require_family(name: str, config: Any) -> None:
+    """Refuse what transformers would load as something else, or what the rest would stumble over."""
+    if config.model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"{name!r} is of another family",
+            expected=f"one of {', '.join(sorted(MODEL_TYPES))}",
+            got=f"model_type {config.model_type!r}",
+            fix="choose another checkpoint",
+        )
+    positions = getattr(config, "position_embedding_type", None)
+    if positions not in (None, "absolute"):
+        raise ModelError(
+            f"{name!r} has relative positions", expected="absolute ones", got=positions, fix="choose another checkpoint"
+        )
+
+
 def _require_head(name: str, model: Any, missing: Sequence[str]) -> None:
     if missing:
         raise ModelError(
@@ -185,6 +205,13 @@ def _require_head(name: str, model: Any, missing: Sequence[str]) -> None:
             expected="two classes or more, one a text",
             got=f"num_labels {model.config.num_labels}, problem_type {problem}",
             fix="choose another checkpoint",
+        )
+    if set(model.config.id2label) != set(range(model.config.num_labels)):
+        raise ModelError(
+            f"{name!r} does not number its classes in order",
+            expected=f"id2label with 0 to {model.config.num_labels - 1}",
+            got=", ".join(map(str, list(model.config.id2label)[:8])),
+            fix="correct id2label in its config.json",
         )
 
 

@@ -100,8 +100,11 @@ def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> It
         durable: wait until it is on the disk, which a power cut then cannot undo; a killed process never needs that.
 
     Raises:
-        OutputError: `path` exists and `overwrite` is off, or is a folder.
+        OutputError: `path` exists and `overwrite` is off, or is a folder, a pipe or a device.
     """
+    path = path.resolve()  # what a link names is replaced, not the link
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise OutputError(f"{path} is no file", expected="the name of one", fix="choose another output")
     if path.is_dir() or (path.exists() and not overwrite):
         fix = "choose another output" if path.is_dir() else "choose another output, or pass --overwrite"
         raise OutputError(f"{path} exists", expected="a new name", fix=fix)

@@ -230,18 +230,25 @@ def _owned_journal(path: Path, identity: dict[str, Any], emptied: bool) -> dict[
         remove_all_but(path, {"lock", JOURNAL})
         return journal
     journal = _journal(path, identity)
-    _forget_damaged_arrays(path, journal)
+    if _forget_damaged_arrays(path, journal):
+        write_journal(path, journal)  # the others read it there
     _drop_orphans(path, journal)
     return journal
 
 
-def _forget_damaged_arrays(path: Path, journal: dict[str, Any]) -> None:
-    """Arrays that never reached the disk before a power cut are computed again; a damaged checkpoint is an error."""
+def _forget_damaged_arrays(path: Path, journal: dict[str, Any]) -> bool:
+    """Arrays that never reached the disk before a power cut are computed again; a damaged checkpoint is an error.
+
+    Returns:
+        whether there were any.
+    """
+    before = len(journal["files"])
     for name, entry in list(journal["files"].items()):
         file = path / entry["file"]
         if not entry["durable"] and (not file.is_file() or sha256_of(file) != entry["sha256"]):
             _LOG.warning("%s is damaged and is computed again", file)
             del journal["files"][name]
+    return len(journal["files"]) < before
 
 
 def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from distilshift.data.check import require_usable
 from distilshift.data.read import label_mapping, read_labelled, require_classes
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import DataError
+from distilshift.errors import DataError, ModelError
 from distilshift.files import require_free
 from distilshift.inference import forward_all
 from distilshift.loop import Objective, finished, loop_config, train_once
@@ -244,6 +244,7 @@ def import_checkpoint(
     classifier = load_classifier(checkpoint, settings.max_length)
     if settings.label_names:
         _rename_labels(classifier, settings.label_names)
+    _require_names(checkpoint, classifier.label_names)
     manifest = Manifest(
         kind="teacher",
         label_names=classifier.label_names,
@@ -260,6 +261,18 @@ def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: 
     with new_bundle(folder, manifest, overwrite) as new:
         classifier.save(new)
         (new / "README.md").write_text(teacher_card(manifest), encoding="utf-8")
+
+
+def _require_names(checkpoint: str, names: Sequence[Any]) -> None:
+    if len(set(names)) == len(names) and all(isinstance(name, str) and name.strip() for name in names):
+        return
+    example = ",".join(f"{index}=name{index}" for index in range(min(len(names), 3)))
+    raise ModelError(
+        f"{checkpoint!r} does not name its classes",
+        expected="a name for each, no two alike",
+        got=", ".join(repr(name) for name in names[:8]),
+        fix=f"pass --label-names {example}{',...' if len(names) > 3 else ''}",
+    )
 
 
 def _rename_labels(classifier: Classifier, names: str) -> None:

@@ -14,13 +14,16 @@ from typing import Any
 
 import torch
 
+from distilshift.bundle import MANIFEST
 from distilshift.config import StageConfig
 from distilshift.errors import ConfigError, OutputError
-from distilshift.files import require_free
+from distilshift.files import require_free, sha256_of
 from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
+# Options that may name the folder of an encoder.
+_ENCODERS = ("base_model", "student", "mlm_head")
 _LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
 
 
@@ -82,18 +85,33 @@ def placed(output: Path, overwrite: bool, run: RunDirectory, last: str) -> bool:
     Raises:
         OutputError: the output exists, and is not this run's.
     """
-    if output.exists() and not overwrite and (run.finished or last in run):
+    if output.exists() and not overwrite and (run.finished or (last in run and _is_newer(output, run.file(last)))):
         return True
     require_free(output, overwrite)
     return False
 
 
+def _is_newer(bundle: Path, file: Path) -> bool:
+    """Whether a bundle was written after a file: one that a run was to replace was there before its training ended."""
+    manifest = bundle / MANIFEST
+    return manifest.is_file() and manifest.stat().st_mtime_ns >= file.stat().st_mtime_ns
+
+
 def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
     """What makes two runs the same: a change in any of it starts another run.
 
-    Options are listed one by one, so that an error can name those that differ.
+    Options are listed one by one, so that an error can name those that differ; of folders that they name, the content
+    counts.
     """
-    return {"stage": stage} | config.to_dict() | inputs | {f"version of {k}": v for k, v in versions().items()}
+    values = config.to_dict()
+    folders = {name: Path(values[name]) for name in _ENCODERS if values.get(name) and Path(values[name]).is_dir()}
+    contents = {f"content of {name}": _folder_sha256(folder) for name, folder in folders.items()}
+    return {"stage": stage} | values | contents | inputs | {f"version of {k}": v for k, v in versions().items()}
+
+
+def _folder_sha256(folder: Path) -> str:
+    """sha256 (hex) of the files of a checkpoint's folder."""
+    return fingerprint([(path.name, sha256_of(path)) for path in sorted(folder.iterdir()) if path.is_file()])
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:

@@ -6,6 +6,7 @@ a text or for a number a text. What weights themselves have learnt, no such look
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +27,7 @@ from distilshift.scan.tokenizer import MAX_TOKENIZER_BYTES
 _FILES = frozenset(
     {
         *("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-        *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+        *("special_tokens_map.json", "added_tokens.json"),
     }
 )
 _ONNX = ("onnx/model.onnx", "onnx/model_quantized.onnx")
@@ -35,8 +36,15 @@ MAX_TEXT_CHARS, MAX_REASON_CHARS = 120, 400
 _REASONS = frozenset({"adaptation_reason", "target_prior_reason", "feedback_reason"})
 # 40 bootstrap quantiles are the longest list of a manifest but for the classes.
 MAX_LIST = 64
-_MAX_PIECE_WORDS = 3
+# Options of one string for all classes.
+_BY_CLASS = ("label_names", "target_prior")
+# Strings and numbers of a file, and characters of its strings: for all, for a class, and for a pair of classes.
+_MAX_VALUES = (2_000, 8, 1)
+_MAX_CHARS = (30_000, 4 * MAX_TEXT_CHARS, 0)
+_MAX_PIECE_WORDS, _MAX_PIECE_CHARS = 3, 128
 _MAX_NOTE_CHARS = 64
+# Of a network's parts, as exporters make them.
+_NAME = re.compile(r"[\w.:/+\-]{1,160}", re.ASCII)
 # Rows that an embedding may have beyond its vocabulary: sizes are rounded up for speed.
 _SPARE_ROWS = 128
 _SMALL_CONSTANT = 4_096
@@ -85,13 +93,23 @@ def _in_manifest(bundle: Path, manifest: Manifest) -> Iterator[str]:
         values = (content.get(part) if part else content) or {}
         yield from (f"{part or MANIFEST} has {brief(name)}" for name in values if name not in names)
     rest = {key: value for key, value in content.items() if key not in ("files", "label_names")}
+    rest["config"] = _split(rest.get("config") or {})
     yield from _long_values(rest, MANIFEST, len(manifest.label_names))
     yield from (f"a label {brief(name)}" for name in manifest.label_names if len(name) > MAX_TEXT_CHARS)
 
 
+def _split(config: Any) -> Any:
+    """A manifest's options, with those apart that have an entry a class."""
+    if not isinstance(config, dict):
+        return config
+    named = {name: value for name in _BY_CLASS if isinstance(value := config.get(name), str)}
+    return config | {name: value.split(",") for name, value in named.items()}
+
+
 def _long_values(content: Any, where: str, classes: int) -> Iterator[str]:
-    """Strings that could be a text, and lists that could have an entry a text."""
+    """Strings that could be a text, and lists, or a whole, that could have an entry a text."""
     waiting: list[tuple[str, Any]] = [("", content)]
+    leaves = characters = 0
     while waiting:
         key, value = waiting.pop()
         limit = MAX_REASON_CHARS if key in _REASONS else MAX_TEXT_CHARS
@@ -105,6 +123,11 @@ def _long_values(content: Any, where: str, classes: int) -> Iterator[str]:
             if len(value) > max(2 * MAX_LIST, classes):
                 yield f"{where}: {len(value)} values at {brief(key)}"
             waiting += [*value.items(), *(("", name) for name in value)]
+        leaves += not isinstance(value, list | dict)
+        characters += len(value) if isinstance(value, str) else 0
+    for count, what, limits in ((leaves, "values", _MAX_VALUES), (characters, "characters", _MAX_CHARS)):
+        if count > sum(limit * classes**power for power, limit in enumerate(limits)):
+            yield f"{where}: {count:,} {what} in all"
 
 
 def _in_tokenizer(bundle: Path) -> Iterator[str]:
@@ -115,6 +138,15 @@ def _in_tokenizer(bundle: Path) -> Iterator[str]:
     for piece in [*pieces, *added]:
         if len(piece.split()) > _MAX_PIECE_WORDS:
             yield f"tokenizer.json: a piece of {len(piece.split())} words, {brief(piece)}"
+        elif len(piece) > _MAX_PIECE_CHARS:  # not all languages write spaces
+            yield f"tokenizer.json: a piece of {len(piece)} characters, {brief(piece)}"
+    known = {*pieces, *added}
+    for merge in content["model"].get("merges") or []:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not {*parts, "".join(parts)} <= known:
+            yield f"tokenizer.json: a merge of no pieces, {brief(merge)}"
+    model = {key: value for key, value in content["model"].items() if key not in ("vocab", "merges")}
+    yield from _long_values(model, "tokenizer.json", 0)
     rest = {key: value for key, value in content.items() if key not in ("model", "added_tokens")}
     charsmap = "precompiled_charsmap"
     for key in ("normalizer",):
@@ -165,6 +197,7 @@ def _in_network(path: Path, tensors: Shapes) -> Iterator[str]:
     if small > elements(tensors) // 50 + _SMALL_CONSTANT:
         yield f"{path.name}: {small:,} numbers in small constants"
     yield from (f"{path.name}: a note, {brief(n)}" for n in network.notes if len(n) > _MAX_NOTE_CHARS)
+    yield from (f"{path.name}: the name {brief(name)}" for name in network.names if not _NAME.fullmatch(name))
 
 
 def _is_packed(shape: tuple[int, ...], tensors: Shapes) -> bool:

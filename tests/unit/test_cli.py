@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,10 +17,12 @@ import pytest
 
 from distilshift import Predictor, evaluate
 from distilshift.bundle import read_manifest
+from distilshift.cli.evaluate_ import _show
 from distilshift.cli.main import VERBS
 from distilshift.cli.predict_ import _writer
 from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
 from distilshift.errors import OutputError
+from distilshift.types import Evaluation
 
 TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
 CONFIGS = {
@@ -171,6 +174,26 @@ def test_a_class_that_is_called_as_a_column_is_written_to_jsonl_alone(tmp_path: 
     with _writer(str(tmp_path / "a.jsonl"), None, ["incident", "problem"], False, False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_what_is_no_file_is_not_replaced(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    done = run_cli("predict", student_bundle, "good", "-o", tmp_path / "pipe", "--overwrite")
+    assert (done.code, "pipe is no file" in done.err) == (2, True)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "real.jsonl").write_text("old")
+    (tmp_path / "link.jsonl").symlink_to("real.jsonl")
+    assert run_cli("predict", student_bundle, "good", "-o", tmp_path / "link.jsonl", "--overwrite").code == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert rows_of((tmp_path / "real.jsonl").read_text())[0]["text"] == "good"
+
+
+def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
+    names = ("[/pos]", "[neg]\x1b[2J")
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, ((1, 0), (1, 1))))
+    shown = capsys.readouterr().out
+    assert shown.count("[/pos]") == shown.count("[neg][2J") == 2
+    assert "\x1b" not in shown
 
 
 @pytest.mark.parametrize("choice", ["fp32", "int8"])

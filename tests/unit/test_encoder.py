@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
-from distilshift import ImportConfig, import_checkpoint
+from distilshift import ImportConfig, encoder, import_checkpoint
+from distilshift.bundle import read_manifest
 from distilshift.encoder import (
     Classifier,
     final_linear,
@@ -267,6 +269,14 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"tokenizer of .* is of another model: .* at most 80 pieces, got 257",
     ),
     "no padding token": (without_padding, "has no padding token"),
+    "relative positions": (
+        lambda f: edit_config(f, position_embedding_type="relative_key_query"),
+        "has relative positions: expected absolute ones, got relative_key_query",
+    ),
+    "two classes of one name": (
+        lambda f: edit_config(f, id2label={"0": "no", "1": "no"}, label2id={"no": 0}),
+        "does not name its classes: .* got 'no', 'no'. Fix: pass --label-names 0=name0,1=name1",
+    ),
 }
 
 
@@ -301,6 +311,54 @@ def test_not_a_bert_is_refused(tmp_path: Path):
     model.save_pretrained(tmp_path)
     with pytest.raises(UnsafeError, match=r"expected one of bert, .*, got model_type 'gpt2'"):
         load_classifier(str(tmp_path), 32)
+
+
+def test_another_family_of_the_hub_is_refused_before_anything_is_taught(
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Of a local folder, its own check does so."""
+    shutil.copytree(checkpoint(), tmp_path / "c")
+    edit_config(tmp_path / "c", model_type="deberta-v2")
+    monkeypatch.setattr(encoder, "check_checkpoint", lambda folder: None)
+    with pytest.raises(ModelError, match=r"is of another family: expected one of bert, .* got model_type 'deberta-v2'"):
+        load_classifier(str(tmp_path / "c"), 32, ["no", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ({"1": "no", "2": "yes"}, "does not number its classes in order: expected id2label with 0 to 1, got 1, 2"),
+        ({"0": 0, "1": 1}, "does not name its classes: .* got 0, 1. Fix: pass --label-names 0=name0,1=name1"),
+    ],
+)
+def test_odd_names_of_a_checkpoint_of_the_hub_are_refused(
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: dict[str, Any], text: str
+):
+    shutil.copytree(checkpoint(), tmp_path / "c")
+    edit_config(tmp_path / "c", id2label=names, label2id={})
+    monkeypatch.setattr(encoder, "check_checkpoint", lambda folder: None)
+    with pytest.raises(ModelError, match=text):
+        import_checkpoint(str(tmp_path / "c"), tmp_path / "t")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_names_mend_an_import(checkpoint: Any, tmp_path: Path):
+    shutil.copytree(checkpoint(), tmp_path / "c")
+    edit_config(tmp_path / "c", id2label={"0": "no", "1": "no"}, label2id={"no": 0})
+    output = import_checkpoint(str(tmp_path / "c"), tmp_path / "t", label_names="1=yes,0=no")
+    assert read_manifest(output, "teacher").label_names == ["no", "yes"]
+
+
+def test_texts_are_cut_at_their_end_whatever_a_checkpoint_says(checkpoint: Any, tmp_path: Path):
+    """As on the device."""
+    shutil.copytree(checkpoint(), tmp_path / "c")
+    settings = json.loads((tmp_path / "c" / "tokenizer_config.json").read_text())
+    (tmp_path / "c" / "tokenizer_config.json").write_text(json.dumps(settings | {"truncation_side": "left"}))
+    long = [Example("good " + "bad " * 40)]
+    cut_left, as_usual = (load_classifier(str(path), 8) for path in (tmp_path / "c", checkpoint()))
+    np.testing.assert_array_equal(cut_left.tokenise(long).row(0)[0], as_usual.tokenise(long).row(0)[0])
+    cut_left.save(tmp_path / "saved")
+    assert "left" not in (tmp_path / "saved" / "tokenizer_config.json").read_text()
 
 
 def test_import_keeps_the_function_and_renames_the_classes(checkpoint: Any, tmp_path: Path):

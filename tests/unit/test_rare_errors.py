@@ -103,7 +103,10 @@ def test_predicting_from_nothing_is_refused(run_cli: Any, student_bundle: Path, 
 
 def test_a_closed_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(OutputError, match="standard output: got it is closed"), predict_._writer(None, None, [], False):
+    with (
+        pytest.raises(OutputError, match="standard output: got it is closed"),
+        predict_._writer(None, None, [], False, False),
+    ):
         pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distilshift.bundle import MANIFEST
+from distilshift.config import TeachConfig
 from distilshift.errors import OutputError, RunError
 from distilshift.journal import fingerprint
 from distilshift.run import RunDirectory, fingerprint_array, open_run
-from distilshift.stage import require_room, run_path
+from distilshift.stage import identity, placed, require_room, run_path
 
 IDENTITY = {"stage": "adapt", "seed": 0, "learning_rate": 1e-4, "texts": "abc"}
 
@@ -317,6 +320,7 @@ def test_cached_arrays_that_a_power_cut_damaged_are_computed_again(tmp_path: Pat
         (run.path / "cut.3").write_bytes(b"")
         raise KeyboardInterrupt
     with open_run(tmp_path / "run", {}) as run:
+        assert set(json.loads((run.path / "journal.json").read_text())["files"]) == {"sound"}  # others read it there
         for name in ("sound", "lost", "cut"):
             values = run.arrays(name, lambda name=name: compute(name))["values"]
             np.testing.assert_array_equal(values, np.arange(4))
@@ -356,6 +360,36 @@ def test_a_bundle_beside_no_run_directory_is_in_the_way(path: Path):
         require_room(path.with_suffix(""), overwrite=False)
     path.mkdir()
     require_room(path.with_suffix(""), overwrite=False)
+
+
+def test_a_bundle_that_was_to_be_replaced_is_not_taken_for_the_result(path: Path):
+    """A run with --overwrite was stopped between its training and its bundle, and is repeated without."""
+    bundle = path.with_suffix("")
+    bundle.mkdir()
+    (bundle / MANIFEST).write_text("{}")
+    with suppress(KeyboardInterrupt), open_run(path, IDENTITY) as run:
+        run.save("last", lambda file: file.write_text("weights"))
+        os.utime(bundle / MANIFEST, ns=(0, run.file("last").stat().st_mtime_ns - 1))
+        raise KeyboardInterrupt
+    with suppress(KeyboardInterrupt), open_run(path, IDENTITY) as run:
+        assert not placed(bundle, True, run, "last")
+        with pytest.raises(OutputError, match="exists"):
+            placed(bundle, False, run, "last")
+        os.utime(bundle / MANIFEST)
+        assert placed(bundle, False, run, "last")
+        raise KeyboardInterrupt
+
+
+def test_the_content_of_a_folder_that_an_option_names_makes_another_run(tmp_path: Path):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "model.safetensors").write_text("old")
+    named = TeachConfig(base_model=str(tmp_path / "encoder"))
+    before = identity("teach", named)
+    assert identity("teach", named) == before
+    (tmp_path / "encoder" / "model.safetensors").write_text("new")
+    changed = {key for key, value in identity("teach", named).items() if before[key] != value}
+    assert changed == {"content of base_model"}
+    assert not any(key.startswith("content") for key in identity("teach", TeachConfig()))
 
 
 def test_an_output_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

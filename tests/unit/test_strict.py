@@ -37,6 +37,15 @@ def test_what_distilshift_makes_passes(teacher_bundle: Path, student_bundle: Pat
         assert (done.code, done.err) == (0, "")
 
 
+def test_names_of_many_classes_pass(teacher: Path, tmp_path: Path):
+    """In one string of the options they are longer than any text may be."""
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    names = ",".join(f"{index}=a.class.of.its.own.{index}" for index in range(12))
+    manifest("config", label_names=names)(bundle)
+    require_strict(bundle)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tensors_of_each_family_are_known(tmp_path: Path, family: str):
     folder = make_checkpoint(tmp_path / "c", family, layers=3, num_labels=3)
@@ -108,6 +117,27 @@ LEAKS: dict[str, tuple[Change, str]] = {
     "an option more": (manifest("config", example="It broke."), "config has 'example'"),
     "a text for an option": (manifest("config", text_column=REVIEW), "a string of .* characters"),
     "a sentence among the pieces": (edit_json("tokenizer.json", sentence_as_a_piece), "a piece of 5 words"),
+    "texts as a vocabulary file": (lambda b: (b / "vocab.txt").write_text(REVIEW), "the file vocab.txt"),
+    "many short texts": (
+        edit_json("config.json", lambda c: c.update(texts=[[REVIEW[:100]] * 20 for _ in range(60)])),
+        "config.json: [0-9,]+ characters in all",
+    ),
+    "many short lists": (
+        edit_json("config.json", lambda c: c.update(bank=[[0.5] * 60 for _ in range(60)])),
+        "config.json: 3,6[0-9]+ values in all",
+    ),
+    "a text without spaces": (
+        edit_json("tokenizer.json", lambda c: c["model"]["vocab"].update({"\u597d\u7684" * 90: 5})),
+        "a piece of 180 characters",
+    ),
+    "a text as a merge": (
+        edit_json("tokenizer.json", lambda c: c["model"].update(merges=[REVIEW])),
+        "a merge of no pieces, 'I bought",
+    ),
+    "a text in the tokenizer's model": (
+        edit_json("tokenizer.json", lambda c: c["model"].update(note=REVIEW)),
+        "tokenizer.json: a string of .* characters",
+    ),
     "a sentence as an added token": (
         edit_json("tokenizer.json", lambda c: c["added_tokens"].append({"id": 6, "content": "it broke after a week"})),
         "a piece of 5 words, 'it broke after a week'",
@@ -140,11 +170,19 @@ def many_small(model: onnx.ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.zeros(4_000, np.float32), f"part{index}"))
 
 
+def named_a_text(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.float32), "It broke."))
+
+
 NETWORK_LEAKS: dict[str, tuple[Change, str]] = {
     "a constant": (edit_onnx(constant_a_text), r"model.onnx: the constant bank \[200, 300\]"),
     "many small constants": (edit_onnx(many_small), "numbers in small constants"),
     "a note": (edit_onnx(lambda m: setattr(m.graph, "doc_string", REVIEW)), "model.onnx: a note, 'I bought"),
     "a note of a node": (edit_onnx(lambda m: setattr(m.graph.node[0], "doc_string", REVIEW)), "a note, 'I bought"),
+    "a maker": (edit_onnx(lambda m: setattr(m, "producer_name", REVIEW)), "model.onnx: the name 'I bought"),
+    "the graph's name": (edit_onnx(lambda m: setattr(m.graph, "name", "It broke.")), "the name 'It broke.'"),
+    "a node's name": (edit_onnx(lambda m: setattr(m.graph.node[0], "name", "\u574f\u4e86")), "model.onnx: the name"),
+    "a tensor's name": (edit_onnx(named_a_text), "model.onnx: the name 'It broke.'"),
     "metadata": (edit_onnx(lambda m: helper.set_model_props(m, {"text": REVIEW})), "model.onnx: a note"),
 }
 

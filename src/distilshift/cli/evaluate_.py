@@ -8,9 +8,10 @@ from typing import Any
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from distilshift.cli.options import chosen, config_options
+from distilshift.cli.options import chosen, config_options, printable
 from distilshift.config import EvaluateConfig, resolve
 from distilshift.types import Evaluation
 
@@ -30,9 +31,9 @@ def command(bundle: str, data: str, json_file: str | None, **options: Any) -> No
     from distilshift.files import write_json
 
     result = evaluate(bundle, data, config)
+    _show(result)
     if json_file:
         write_json(Path(json_file), asdict(result))
-    _show(result)
 
 
 def _show(result: Evaluation) -> None:
@@ -42,7 +43,8 @@ def _show(result: Evaluation) -> None:
         f"calibration error {result.calibration_error:.3f}, negative log-likelihood "
         f"{result.negative_log_likelihood:.3f} nats"
     )
-    table = Table("label \\ predicted", *result.label_names)
-    for name, row in zip(result.label_names, result.confusion, strict=True):
+    names = [Text(printable(name)) for name in result.label_names]
+    table = Table("label \\ predicted", *map(Column, names))
+    for name, row in zip(names, result.confusion, strict=True):
         table.add_row(name, *map(str, row))
     console.print(table)

@@ -10,8 +10,10 @@ import rich_click as click
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
+from rich.text import Text
 
 from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.cli.options import printable
 
 
 @click.command(name="inspect")
@@ -34,17 +36,13 @@ def command(bundle: str, as_json: bool, strict: bool) -> None:
     _show(folder, manifest)
 
 
-def printable(text: str) -> str:
-    """A text of unknown origin without what a terminal would take for a command."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")
-
-
 def _show(folder: Path, manifest: Manifest) -> None:
     console = Console()
     card = (folder / "README.md").read_text(encoding="utf-8")
     console.print(Markdown(printable(card.split("---\n", 2)[-1])))
     table = Table("file", "bytes", "sha256", title=f"{len(manifest.files)} files, all hashes match")
     for name, digest in manifest.files.items():
-        table.add_row(name, f"{(folder / name).stat().st_size:,}", digest[:16] + "…")
+        table.add_row(Text(printable(name)), f"{(folder / name).stat().st_size:,}", digest[:16] + "…")
     console.print(table)
-    console.print(f"seed {manifest.seed}, versions " + ", ".join(f"{k} {v}" for k, v in manifest.versions.items()))
+    used = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    console.print(Text(printable(f"seed {manifest.seed}, versions {used}")))

@@ -17,6 +17,11 @@ Command = Callable[..., Any]
 C = TypeVar("C", bound=StageConfig)
 
 
+def printable(text: str) -> str:
+    """A text of unknown origin without what a terminal would take for a command."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")
+
+
 @dataclass(frozen=True)
 class StageCall(Generic[C]):
     """What the user asked of a verb that trains.

@@ -40,6 +40,8 @@ _OPERATORS = {
 _STANDARD = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft"}
 # Where a message may hold text that no kernel reads: doc_string and metadata_props.
 _NOTES = {"model": (6, 14), "graph": (10, 16), "node": (6, 9), "tensor": (12, 16), "value": (3, 4), "attribute": (13,)}
+# Names are as free: of the producer, its version and domain, the graph, a node with its inputs and results, a tensor.
+_NAMES = {"model": (2, 3, 4), "graph": (2,), "node": (1, 2, 3), "tensor": (8,), "value": (1,)}
 _MAX_TENSORS = 100_000
 _MAX_DIMENSIONS = 8
 
@@ -51,10 +53,12 @@ class Network:
     Attributes:
         constants: shapes of its tensors, by a number and the name.
         notes: text that no operator reads, and the text that operators take.
+        names: of the file's maker, the graph, its nodes and tensors.
     """
 
     constants: Shapes = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)
 
 
 def check_onnx(path: Path) -> Network:
@@ -83,6 +87,8 @@ class _Scan:
     def _note(self, kind: str, field: Field) -> None:
         if field.number in _NOTES[kind] and len(field.data):
             self._found.notes.append(_text(field))
+        if field.number in _NAMES.get(kind, ()) and len(field.data):
+            self._found.names.append(_text(field))
 
     def model(self, message: memoryview) -> Network:
         graphs = 0
