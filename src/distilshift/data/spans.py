@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from distilshift.data.words import text_of, words_of
 from distilshift.types import Example
 
 
 def random_span(text: str, rng: np.random.Generator, shortest: int, longest: int) -> str:
     """A run of words of the text, `shortest` to `longest` of them; of a short text, half of it or more."""
-    words = text.split()
+    words = words_of(text)
     high = min(longest, len(words))
     low = min(shortest, max(1, len(words) // 2), high)
     length = int(rng.integers(low, high + 1))
     start = int(rng.integers(0, len(words) - length + 1))
-    return " ".join(words[start : start + length])
+    return text_of(words[start : start + length])
 
 
 def random_spans(

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from distilshift.data.words import text_of, word_count, words_of
 from distilshift.types import Example
 
 # Words that fit a model's token limit, in English prose with WordPiece tokens: a window that is a little longer loses
@@ -20,7 +21,7 @@ def window_count(example: Example, max_length: int, most: int) -> int:
     """Windows that the text is read in: 1 where it fits, and for pairs, whose texts belong together."""
     if example.pair is not None or most == 1:
         return 1
-    return min(most, max(1, math.ceil(len(example.text.split()) / (WORDS_A_TOKEN * max_length))))
+    return min(most, max(1, math.ceil(word_count(example.text) / (WORDS_A_TOKEN * max_length))))
 
 
 def windows_of(example: Example, max_length: int, most: int) -> list[Example]:
@@ -28,9 +29,9 @@ def windows_of(example: Example, max_length: int, most: int) -> list[Example]:
     count = window_count(example, max_length, most)
     if count == 1:
         return [example]
-    words = example.text.split()[: int(most * WORDS_A_TOKEN * max_length)]
+    words = words_of(example.text)[: int(most * WORDS_A_TOKEN * max_length)]
     edges = np.linspace(0, len(words), count + 1).astype(int)
-    return [Example(" ".join(words[first:last])) for first, last in pairwise(edges)]
+    return [Example(text_of(words[first:last])) for first, last in pairwise(edges)]
 
 
 def long_windows(examples: Iterable[Example], max_length: int, most: int) -> Iterator[Example]:
