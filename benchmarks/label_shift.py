@@ -28,6 +28,7 @@ from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.files import write_json
 from distilshift.judging import Judge
+from distilshift.parts import read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.second_opinion import second_opinion
@@ -60,9 +61,17 @@ def measure(bundle: Path, target: str) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
         reading = read_texts(classifier, corpus, CONFIG, accelerator, run)
         own = [np.array(rows[np.arange(len(examples))]) for rows in (reading.beginnings, reading.whole)]
+        parts = read_parts(classifier, corpus, accelerator, run, CONFIG.seed)
     return [
         {"source": bundle.name.split("-")[0], "target": target, "share": share, "texts": int(mask.sum())}
-        | _at_share(classifier, manifest, corpus.only(mask), [each[mask] for each in own], labels[mask])
+        | _at_share(
+            classifier,
+            manifest,
+            corpus.only(mask),
+            [each[mask] for each in own],
+            None if parts is None else parts[mask],
+            labels[mask],
+        )
         for share, mask in ((share, chosen(examples, share)) for share in SHARES)
     ]
 
@@ -72,11 +81,12 @@ def _at_share(
     manifest: Manifest,
     corpus: Corpus,
     own: list[NDArray[np.float32]],
+    parts: NDArray[np.float32] | None,
     labels: NDArray[np.int64],
 ) -> dict[str, Any]:
     reading = Reading(*(Rows([each]) for each in own))
     with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
-        judge = Judge(reading, manifest.statistics, CONFIG.seed, run)
+        judge = Judge(reading, manifest.statistics, CONFIG.seed, run, lambda: parts)
         prior = judge.prior(None)
         move = judge.move(None, prior)
         wanted = (CONFIG.opinion_weight, move, CONFIG.seed)
@@ -98,6 +108,8 @@ def _at_share(
         "most": move.most,
         "counted": None if move.counted is None else move.counted.tolist(),
         "prior": prior.shares,
+        "prior_origin": prior.origin,
+        "positive": manifest.label_names.index(POSITIVE),
     }
 
 

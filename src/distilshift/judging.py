@@ -16,11 +16,12 @@ from distilshift.bundle import Statistics
 from distilshift.files import write_json
 from distilshift.gate import GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
+from distilshift.part_shares import part_share
 from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
 from distilshift.shards import Rows
-from distilshift.target_prior import Move, TargetPrior, estimated_prior
+from distilshift.target_prior import Move, TargetPrior, estimated_prior, with_parts
 from distilshift.views import Reading
 
 # Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
@@ -93,9 +94,25 @@ NOT_ADAPTED = Judgement("none", "No adaptation was asked for: plain labels of th
 class Judge:
     """Knows what the unadapted teacher says, and compares."""
 
-    def __init__(self, unadapted: Reading, statistics: Statistics | None, seed: int, run: RunDirectory) -> None:
-        """Args: logits on the scale that was trained; the teacher's statistics; seed of the sample; the run."""
-        self._unadapted, self._statistics, self._run = unadapted, statistics, run
+    def __init__(
+        self,
+        unadapted: Reading,
+        statistics: Statistics | None,
+        seed: int,
+        run: RunDirectory,
+        parts: Callable[[], NDArray[np.float32] | None] = lambda: None,
+    ) -> None:
+        """What decisions need.
+
+        Args:
+            unadapted: logits on the scale that was trained.
+            statistics: the teacher's.
+            seed: of the sample.
+            run: keeps decisions.
+            parts: gives the teacher's logits for parts of the texts as `read_parts` does, on that scale; asked where
+                class shares are to be estimated.
+        """
+        self._unadapted, self._statistics, self._run, self._parts = unadapted, statistics, run, parts
         size = len(unadapted.beginnings)
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
@@ -107,11 +124,18 @@ class Judge:
         return softmax(logits[self._sample] / self._temperature)
 
     def prior(self, given: TargetPrior | None) -> TargetPrior:
-        """The class shares to expect: those given, else by the rule of `estimated_prior`."""
+        """The class shares to expect: those given, else by the rules of `with_parts` and `estimated_prior`."""
 
         def choose() -> TargetPrior:
+            if given:
+                return given
             # The beginnings, since the statistics are of texts that were cut, too.
-            return given or estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
+            other = estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
+            parts = self._parts()
+            if parts is None:
+                return other
+            read = parts[np.isfinite(parts).all(axis=(1, 2))]
+            return with_parts(other, part_share(np.diff(softmax(read / self._temperature))[:, :, 0]))
 
         return TargetPrior.from_json(self._kept("target-prior", choose))
 
@@ -128,14 +152,14 @@ class Judge:
         return Judgement(_outcome(decision), decision.reason, prior, decision)
 
     def move(self, given: TargetPrior | None, prior: TargetPrior) -> Move:
-        """Where the class shares of labels may go: all the way to shares that the user gave, uniform ones among them.
+        """Where the class shares of labels may go: all the way to shares that the user gave or parts of texts told.
 
         Else towards `prior`, by `DISTANCE_PER_LOSS` times what the teacher has lost of its mean confidence: that loss
         is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
         shares cannot be further off than that by its new errors alone. Without statistics, not at all.
         """
-        if given:
-            return Move(given.array(), 1.0, temperature=self._temperature)
+        if given or prior.origin == "parts":
+            return Move((given or prior).array(), 1.0, temperature=self._temperature)
         statistics = self._statistics
         if statistics is None or statistics.validation_confidence is None:
             return Move(prior.array(), 0.0)

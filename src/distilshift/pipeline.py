@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
 from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
+from distilshift.parts import read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.second_opinion import SecondOpinion, second_opinion
@@ -155,7 +157,8 @@ def _distilled(
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
-    judge = Judge(unadapted, manifest.statistics, config.seed, run)
+    parts = partial(read_parts, teacher, corpus, accelerator, run, config.seed)
+    judge = Judge(unadapted, manifest.statistics, config.seed, run, parts)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
         judgement, opinion = _second_opinion(teacher, judge, unadapted, manifest, corpus, config, run)

@@ -1,8 +1,9 @@
 """Which class shares adaptation expects of the target: given by the user, estimated with care, or uniform.
 
-With numpy alone. The estimators of `priors` hold where the target differs from the source in its class shares only,
-and err by any amount where the texts differ too, in the direction of the teacher's own bias: adaptation would then
-confirm what it should correct. So `auto` leaves uniform shares only on evidence, and never by all of it.
+With numpy alone. Of two classes, parts of the texts tell the shares (`part_shares`), where these are many and long
+enough. The estimators of `priors` hold where the target differs from the source in its class shares only, and err by
+any amount where the texts differ too, in the direction of the teacher's own bias: adaptation would then confirm what
+it should correct. So with these alone `auto` leaves uniform shares only on evidence, and never by all of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from distilshift.bundle import Statistics
 from distilshift.errors import ConfigError
 from distilshift.metrics import Floats
+from distilshift.part_shares import PartShare
 from distilshift.priors import bbse_prior, em_prior
 from distilshift.select import confidences
 
@@ -28,6 +30,9 @@ MAX_DISAGREEMENT = 0.15
 MIN_TEXTS = 50
 # An estimate this near to uniform is no evidence of a shift; the sampling error of both samples comes on top.
 MARGIN = 0.05
+# Of the estimate by parts: above, it is no better than none, which is some 0.15 away (benchmarks/LOG.md). What is below
+# counts for the less, the larger it is.
+MAX_PART_ERROR, OTHERS_ERROR = 0.1, 0.15
 # A share given by the user may sum to 1 only up to rounding.
 ROUNDING = 0.005
 
@@ -38,7 +43,7 @@ class TargetPrior:
 
     Attributes:
         shares: one a class, above 0, summing to 1.
-        origin: "given", "estimated" or "uniform".
+        origin: "given", "parts", "estimated" or "uniform".
         reason: in a sentence.
     """
 
@@ -161,6 +166,24 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
         return _uniform(classes, f"Uniform class shares: {estimates}.")
     margin = MARGIN + (classes / 2) ** 0.5 * (texts**-0.5 + validation_texts**-0.5)
     return _shrunk(estimates.mean(axis=0), margin)
+
+
+def with_parts(other: TargetPrior, found: PartShare | None) -> TargetPrior:
+    """The shares by parts of texts, drawn to the other estimate by their error; the other one, where that is too large.
+
+    The weights are those of two independent estimates with these errors.
+
+    Args:
+        other: of two classes.
+        found: of the second of them.
+    """
+    if found is None or found.error > MAX_PART_ERROR:
+        return other
+    trust = OTHERS_ERROR**2 / (OTHERS_ERROR**2 + found.error**2)
+    share = trust * found.share + (1 - trust) * other.shares[1]
+    how = f"the second class's is {found.share:.2f} (standard error {found.error:.2f}) by the parts of the texts"
+    reason = f"Class shares estimated: {how}, drawn to {other.shares[1]:.2f} by that error."
+    return TargetPrior((1 - share, share), "parts", reason)
 
 
 def _doubt(probabilities: Floats, statistics: Statistics, fewest: int) -> str:

@@ -21,7 +21,7 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"words"}],
     [{"tokens"}],
-    [{"predict"}, {"select", "priors", "target_prior", "estimates", "gate"}],
+    [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
     [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
@@ -38,7 +38,7 @@ LAYERS: list[list[set[str]]] = [
         {"checkpoint"},
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
-    [{"second_opinion"}],
+    [{"second_opinion"}, {"parts"}],
     [{"views"}],
     [{"methods"}],
     [{"judging"}],
