@@ -1,0 +1,216 @@
+"""Class shares from parts of the texts: free of the teacher's lean, with an error that can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distilshift import adapt, gate, parts, pipeline
+from distilshift.bundle import read_manifest
+from distilshift.config import AdaptConfig
+from distilshift.data.corpus import open_corpus
+from distilshift.encoder import Classifier, load_classifier
+from distilshift.judging import Judge
+from distilshift.part_shares import PartShare, joint_cumulants, part_share
+from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
+from distilshift.run import open_run
+from distilshift.shards import Rows
+from distilshift.target_prior import TargetPrior, with_parts
+from distilshift.types import Example
+from distilshift.views import Reading
+from encoders import make_checkpoint
+
+UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
+
+
+def drawn(
+    texts: int, share: float, seed: int, lean: float = 0.0, apart: float = 1.0, strength: float = 0.3
+) -> np.ndarray:
+    """Signals of the model in the module's docstring."""
+    rng = np.random.default_rng(seed)
+    classes = rng.random(texts) < share
+    each = lean + apart * classes + strength * rng.normal(size=texts)
+    return each[:, None] + 0.7 * rng.normal(size=(texts, 6)) + np.linspace(0, 0.2, 6)
+
+
+@given(st.integers(0, 2**32), st.integers(3, 30), st.integers(4, 7))
+@settings(max_examples=50, deadline=None)
+def test_joint_cumulants_are_those_of_all_triples_and_quadruples(seed: int, texts: int, size: int):
+    signals = np.random.default_rng(seed).normal(size=(texts, size)) ** 2
+    centred = signals - signals.mean(axis=0)
+    found = centred.T @ centred / texts
+    thirds = [centred[:, list(three)].prod(axis=1).mean() for three in combinations(range(size), 3)]
+    fourths = [
+        centred[:, list(four)].prod(axis=1).mean()
+        - (found[a, b] * found[c, d] + found[a, c] * found[b, d] + found[a, d] * found[b, c])
+        for four in combinations(range(size), 4)
+        for a, b, c, d in [four]
+    ]
+    np.testing.assert_allclose(joint_cumulants(signals), [np.mean(thirds), np.mean(fourths)], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize(("lean", "strength"), [(0.0, 0.0), (-2.0, 0.3), (3.0, 0.3)])
+def test_shares_are_found_whatever_the_lean_and_however_strongly_texts_speak(
+    share: float, lean: float, strength: float
+):
+    found = part_share(drawn(8000, share, 0, lean, strength=strength))
+    assert found is not None
+    assert abs(found.share - share) < max(3 * found.error, 0.02)
+    assert found.error < 0.05
+
+
+def test_the_lean_drops_out_and_classes_may_change_places():
+    signals = drawn(500, 0.3, 1)
+    first, leaning, mirrored = (part_share(each) for each in (signals, signals + 5, -signals))
+    assert first is not None
+    assert leaning is not None
+    assert mirrored is not None
+    assert leaning.share == pytest.approx(first.share, abs=1e-9)
+    assert mirrored.share == pytest.approx(1 - first.share, abs=0.004)
+
+
+def test_the_error_is_how_far_other_draws_are_apart():
+    found = [part_share(drawn(1500, 0.4, seed)) for seed in range(30)]
+    spread = np.std([each.share for each in found if each])
+    errors = [each.error for each in found if each]
+    assert len(errors) == 30
+    assert 0.5 * spread < np.median(errors) < 2 * spread
+
+
+@pytest.mark.parametrize("signals", [np.ones((50, 6)), np.zeros((1, 6))])
+def test_parts_that_all_look_the_same_say_nothing(signals: np.ndarray):
+    assert part_share(signals) is None
+
+
+def test_the_larger_the_error_the_nearer_to_the_other_estimate():
+    shares = [with_parts(UNIFORM, PartShare(0.2, error)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
+    np.testing.assert_allclose(shares, [0.2, 0.23, 0.5 - 0.3 * 2.25 / 3.25, 0.5])
+    assert with_parts(UNIFORM, None) is UNIFORM
+    found = with_parts(UNIFORM, PartShare(0.2, 0.05))
+    assert (found.origin, sum(found.shares)) == ("parts", pytest.approx(1))
+    assert "0.20 (standard error 0.05)" in found.reason
+
+
+@given(st.text(st.sampled_from("ab \n本"), max_size=80))
+@settings(max_examples=100, deadline=None)
+def test_parts_are_the_text_in_order_and_of_like_length(text: str):
+    found = parts_of(text)
+    assert len(found) == PARTS
+    assert "".join("".join(found).split()) == "".join(text.split())
+    sizes = [len(parts.words_of(part)) for part in found]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def read(classifier: Classifier, texts: list[Example], folder: Path) -> Any:
+    corpus = open_corpus(texts, AdaptConfig())
+    with open_run(folder / "run", {}) as run:
+        return read_parts(classifier, corpus, Accelerator(cpu=True), run, 0)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    return load_classifier(str(make_checkpoint(tmp_path / "checkpoint", "bert", num_labels=2)), 32)
+
+
+LONG = " ".join(["good", "bad", "book", "film"] * (MIN_WORDS * PARTS // 4))
+
+
+def test_each_part_is_read_by_itself(classifier: Classifier, tmp_path: Path):
+    other = " ".join(reversed(LONG.split()))
+    found = read(classifier, [Example(LONG), Example("too short"), Example(other)], tmp_path)
+    assert found.shape == (3, PARTS, 2)
+    assert np.isnan(found[1]).all()
+    store = classifier.tokenise([Example(part) for part in (*parts_of(LONG), *parts_of(other))])
+    alone = classifier.model.eval()(**classifier.inputs(store, np.arange(2 * PARTS), classifier.model.device)).logits
+    np.testing.assert_allclose(found[[0, 2]].reshape(-1, 2), alone.detach().numpy(), atol=1e-5)
+
+
+def test_of_very_many_texts_some_are_read(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parts, "MOST_TEXTS", 5)
+    assert read(classifier, [Example(f"{LONG} {number}") for number in range(20)], tmp_path).shape == (5, PARTS, 2)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [[Example(LONG), *[Example("a short one")] * 2], [Example(LONG, "a pair")] * 3],
+    ids=["short texts", "pairs"],
+)
+def test_short_texts_and_pairs_have_no_parts(classifier: Classifier, tmp_path: Path, texts: list[Example]):
+    assert read(classifier, texts, tmp_path) is None
+
+
+def test_three_classes_are_not_told_by_parts(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Classifier, "label_names", property(lambda _: ["a", "b", "c"]))
+    assert read(classifier, [Example(LONG)] * 3, tmp_path) is None
+
+
+def logits_of(signals: np.ndarray) -> np.ndarray:
+    """Logits whose probabilities differ by the signals, squeezed into what probabilities can be."""
+    half = np.arctanh(np.clip(signals / np.abs(signals).max(), -0.999, 0.999))
+    return np.stack([-half, half], axis=2).astype(np.float32)
+
+
+def judge_of(folder: Path, read_: Callable[[], Any]) -> Judge:
+    rows = Rows([np.log(np.array([[0.8, 0.2]] * 3 + [[0.2, 0.8]], np.float32))])
+    with open_run(folder / "run", {}) as run:
+        return Judge(Reading(rows, rows), None, 0, run, read_)
+
+
+def test_labels_move_all_the_way_to_what_parts_tell(tmp_path: Path):
+    signals = drawn(3000, 0.2, 0, lean=-0.5)
+    logits = logits_of(signals)
+    logits[7] = np.nan
+    judge = judge_of(tmp_path, lambda: logits)
+    prior = judge.prior(None)
+    assert prior.origin == "parts"
+    assert prior.shares[1] == pytest.approx(0.2, abs=0.06)
+    move = judge.move(None, prior)
+    np.testing.assert_allclose(move.wanted(np.array([0.3, 0.7])), prior.shares)
+
+
+def test_given_shares_need_no_parts_and_without_any_the_other_rule_holds(tmp_path: Path):
+    given_ = TargetPrior((0.3, 0.7), "given", "")
+    assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing")).prior(given_) == given_
+    assert judge_of(tmp_path / "b", lambda: None).prior(None).origin == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("origin", "moved", "refused"),
+    [
+        ("estimated", 0.24, False),
+        ("estimated", 0.26, True),
+        ("parts", 0.34, False),
+        ("parts", 0.36, True),
+        ("given", 0.45, False),
+    ],
+)
+def test_shares_that_parts_told_may_move_further_than_guesses(origin: str, moved: float, refused: bool):
+    scores = [gate.Scores(0.3, 0.0, 0.0, (share, 1 - share)) for share in (0.5, 0.5 + moved)]
+    prior = TargetPrior((0.5 + moved, 0.5 - moved), origin, "")
+    assert bool([sign for sign in gate._moved(*scores, 0.7, prior) if "shares moved by" in sign]) == refused
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_adapt_reads_parts_once_and_says_so(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked, statistics = [], read_manifest(teacher_bundle).statistics
+    assert statistics is not None
+    logits = logits_of(drawn(3000, 0.3, 0)) * statistics.temperature
+    monkeypatch.setattr(pipeline, "read_parts", lambda *args: (asked.append(1), logits)[1])
+    options: dict[str, Any] = {"student_layers": 1, "distil_epochs": 1, "spans": 0, "precision": "fp32"}
+    facts = adapt(teacher_bundle, target_file, tmp_path / "s", **options).summary
+    assert "by the parts of the texts" in facts["target_prior_reason"]
+    assert facts["target_prior"]["positive"] == pytest.approx(0.3, abs=0.06)
+    assert asked == [1]
+    adapt(teacher_bundle, target_file, tmp_path / "given", **options, target_prior="0.4,0.6")
+    assert asked == [1]
