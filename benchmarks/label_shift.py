@@ -27,9 +27,12 @@ from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.files import write_json
-from distilshift.judging import Judge
+from distilshift.judging import Judge, signals_of
+from distilshift.metrics import softmax
+from distilshift.part_shares import part_share
 from distilshift.parts import read_parts
 from distilshift.precision import make_accelerator
+from distilshift.priors import bbse_prior, em_prior
 from distilshift.run import open_run
 from distilshift.second_opinion import second_opinion
 from distilshift.shards import Rows
@@ -98,18 +101,34 @@ def _at_share(
     def right(logits: NDArray[np.float32]) -> float:
         return float((logits.argmax(axis=1) == labels).mean())
 
+    positive = manifest.label_names.index(POSITIVE)
     return {
+        "positive": _estimates(manifest, own, parts, positive) | {"expected": prior.shares[positive]},
         "beginnings": right(own[0]),
         "whole": right(own[1]),
         "second_opinion": right(used),
         "second_opinion_ungated": right(revised),
         "adaptation": judgement.adaptation,
         "correlation": opinion.correlation,
-        "most": move.most,
-        "counted": None if move.counted is None else move.counted.tolist(),
-        "prior": prior.shares,
-        "prior_origin": prior.origin,
-        "positive": manifest.label_names.index(POSITIVE),
+        "expected_by": prior.origin,
+    }
+
+
+def _estimates(
+    manifest: Manifest, own: list[NDArray[np.float32]], parts: NDArray[np.float32] | None, positive: int
+) -> dict[str, float | None]:
+    """The share of positive texts as each way to tell it without labels has it."""
+    statistics, temperature = manifest.statistics, temperature_of(manifest)
+    assert statistics is not None
+    first, source = softmax(own[0] / temperature), np.array(statistics.class_prior)
+    counted = bbse_prior(first.argmax(axis=1), np.array(statistics.validation_confusion), source)
+    found = None if parts is None else part_share(signals_of(parts, temperature))
+    return {
+        "predicted": float((own[1].argmax(axis=1) == positive).mean()),
+        "em": float(em_prior(first, source).prior[positive]),
+        "bbse": float(counted.prior[positive]),
+        "parts": found and (found.share if positive == 1 else 1 - found.share),
+        "parts_error": found and found.error,
     }
 
 

@@ -132,10 +132,7 @@ class Judge:
             # The beginnings, since the statistics are of texts that were cut, too.
             other = estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
             parts = self._parts()
-            if parts is None:
-                return other
-            read = parts[np.isfinite(parts).all(axis=(1, 2))]
-            return with_parts(other, part_share(np.diff(softmax(read / self._temperature))[:, :, 0]))
+            return other if parts is None else with_parts(other, part_share(signals_of(parts, self._temperature)))
 
         return TargetPrior.from_json(self._kept("target-prior", choose))
 
@@ -203,6 +200,12 @@ class Judge:
             values = asdict(choose())
             self._run.save(name, lambda path: write_json(path, values), **values)
         return self._run.facts(name)
+
+
+def signals_of(parts: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """What `part_share` takes, of logits as `read_parts` gives them; texts that were not read are left out."""
+    read = parts[np.isfinite(parts).all(axis=(1, 2))]
+    return np.diff(softmax(read / temperature))[:, :, 0]
 
 
 def _outcome(decision: GateDecision) -> Outcome:
