@@ -23,8 +23,8 @@ STAGES = {
 HEAD = """# Options
 
 Made by `make docs` from `src/distilshift/config/`. A command takes each option as `--option-name`, a Python function as
-a keyword; `teach`, `adapt` and `pareto` also from a TOML file (`--config`), as `option_name = value`. What a command
-has besides, as `-o`, `--overwrite` or `--json`, is in `distilshift VERB --help`.
+a keyword; `teach` and `adapt` also from a TOML file (`--config`), as `option_name = value`, and `pareto` those of
+`adapt`. What a command has besides, as `-o`, `--overwrite` or `--json`, is in `distilshift VERB --help`.
 """
 
 

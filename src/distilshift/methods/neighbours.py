@@ -31,9 +31,9 @@ class NeighbourObjective(UnlabelledObjective):
     """A bank of each whole text's feature and prediction as they were last seen, and agreement with neighbours in it.
 
     The bank is filled by a pass without dropout before the first step; a step over whole texts then replaces the rows
-    of its batch, without momentum, as the authors do, by what it sees with dropout. Deviation: a step over spans
-    replaces nothing, and a span's neighbours are those of its text. The bank is part of the checkpoint, and costs
-    4 bytes for each text and feature in memory.
+    of its batch, without momentum, as the authors do, by what it sees. Deviation: a step over spans replaces nothing,
+    and a span's neighbours are those of its text. The bank is part of the checkpoint, and costs 4 bytes for each text
+    and feature in memory.
     """
 
     def __init__(self, material: Material) -> None:

@@ -22,8 +22,7 @@ class TentObjective(UnlabelledObjective):
 
     To be trained for `EPOCHS`, a single pass over the whole texts, and over `normalisation_only` parameters.
     Deviations: LayerNorm in the place of batch normalisation, so that no statistics of the target are taken in; the
-    labels come from the model as it is after the pass instead of during it; dropout
-    stays on, as in every training here.
+    labels come from the model as it is after the pass instead of during it.
     """
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
