@@ -42,7 +42,7 @@ def adapt_teacher(
     run: RunDirectory,
     prior: NDArray[np.float64],
 ) -> None:
-    """Adapt the teacher in place; its last linear map, the source's hypothesis, stays as it was.
+    """Adapt the teacher in place.
 
     Args:
         teacher: with logits on the scale it was trained at, not the calibrated one.
@@ -73,11 +73,15 @@ def adapt_teacher(
 
 def _loop(config: AdaptConfig) -> LoopConfig:
     loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
-    # Decay would pull gains towards 0, where a LayerNorm passes nothing on; the authors have none.
-    return replace(loop, epochs=TENT_EPOCHS, weight_decay=0.0) if config.method == "tent" else loop
+    if config.method == "tent":
+        # Decay would pull gains towards 0, where a LayerNorm passes nothing on; the authors have none.
+        return replace(loop, epochs=TENT_EPOCHS, weight_decay=0.0)
+    # The term that pushes texts apart is strong in the first steps alone, which a warm-up would take from it.
+    return replace(loop, warmup_fraction=0.0) if config.method == "aad" else loop
 
 
 def _freeze(teacher: Classifier, method: Method) -> None:
     if method == "tent":
         normalisation_only(teacher.model)
-    final_linear(teacher.model).requires_grad_(False)
+    if OBJECTIVES[method].keeps_hypothesis:
+        final_linear(teacher.model).requires_grad_(False)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilshift.adaptation import OBJECTIVES, adapt_teacher
+from distilshift.adaptation import OBJECTIVES, _loop, adapt_teacher
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import open_corpus
 from distilshift.encoder import Classifier, head_inputs, load_classifier, scale_logits
 from distilshift.inference import forward_all
-from distilshift.loop import LoopConfig, train
+from distilshift.loop import LoopConfig, learning_rate_at, train
 from distilshift.losses.adapt import entropy
 from distilshift.losses.neighbours import attracting_dispersing
 from distilshift.methods.base import Material, uniform_prior
@@ -218,3 +218,17 @@ def test_fewer_texts_than_neighbours_will_do(
 def test_each_method_adapts_in_bfloat16(teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any):
     assert adapted(teacher, examples[:40], run, method=method, precision="bf16")
     assert all(torch.isfinite(value).all() for value in teacher.model.state_dict().values())
+
+
+@pytest.mark.parametrize("method", sorted(OBJECTIVES))
+def test_the_last_linear_map_learns_where_the_authors_train_it(
+    teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any
+):
+    moved = adapted(teacher, examples[:40], run, method=method)
+    assert ("classifier.weight" in moved) == (method in {"nrc", "aad"})
+
+
+@pytest.mark.parametrize(("method", "share"), [("aad", 1.0), ("nrc", 0.1)])
+def test_aad_begins_at_the_full_rate(method: Any, share: float):
+    config = AdaptConfig(method=method)
+    assert learning_rate_at(0, 100, _loop(config)) == pytest.approx(share * config.adapt_learning_rate)

@@ -49,7 +49,13 @@ def uniform_prior(classes: int, accelerator: Accelerator) -> Tensor:
 
 
 class UnlabelledObjective(Objective):
-    """An objective on whole texts and random spans of them by turns."""
+    """An objective on whole texts and random spans of them by turns.
+
+    Attributes:
+        keeps_hypothesis: the model's last linear map stays as it was.
+    """
+
+    keeps_hypothesis = True
 
     def __init__(self, material: Material) -> None:
         self._material = material

@@ -33,8 +33,12 @@ class NeighbourObjective(UnlabelledObjective):
     The bank is filled by a pass without dropout before the first step; a step over whole texts then replaces the rows
     of its batch, without momentum, as the authors do, by what it sees. Deviation: a step over spans replaces nothing,
     and a span's neighbours are those of its text. The bank is part of the checkpoint, and costs 4 bytes for each text
-    and feature in memory.
+    and feature in memory. The last linear map learns, too, and batches are of texts of any length: which texts
+    are in one decides what a text is pushed away from.
     """
+
+    keeps_hypothesis = False
+    window_batches = 1
 
     def __init__(self, material: Material) -> None:
         super().__init__(material)
