@@ -129,6 +129,7 @@ def _estimates(
         "bbse": float(counted.prior[positive]),
         "parts": found and (found.share if positive == 1 else 1 - found.share),
         "parts_error": found and found.error,
+        "parts_common": found and found.common,
     }
 
 

@@ -43,10 +43,12 @@ class PartShare:
     Attributes:
         share: of the second class, 0.02 to 0.98.
         error: its standard error by the bootstrap over texts.
+        common: the mean correlation of two parts; it is small where there is one class.
     """
 
     share: float
     error: float
+    common: float
 
 
 def part_share(signals: Floats, seed: int = 0) -> PartShare | None:
@@ -63,7 +65,8 @@ def part_share(signals: Floats, seed: int = 0) -> PartShare | None:
         return None
     rng = np.random.default_rng(seed)
     draws = (_share(values[rng.integers(0, len(values), len(values))]) for _ in range(RESAMPLES))
-    return PartShare(share, float(np.std([draw for draw in draws if draw is not None])))
+    error = float(np.std([draw for draw in draws if draw is not None]))
+    return PartShare(share, error, _common(values))
 
 
 def _share(signals: NDArray[np.float64]) -> float | None:
@@ -76,6 +79,12 @@ def _share(signals: NDArray[np.float64]) -> float | None:
     distances = (fourth / np.where(possible, fourths, fourth)) ** 0.25
     misfit = np.where(possible, np.abs(thirds * distances**3 - third), np.inf)
     return float(GRID[misfit.argmin()])
+
+
+def _common(signals: NDArray[np.float64]) -> float:
+    covariances = np.cov(signals.T)
+    parts, own = len(covariances), float(np.trace(covariances))
+    return (float(covariances.sum()) - own) / (parts - 1) / own
 
 
 def joint_cumulants(signals: NDArray[np.float64]) -> tuple[float, float]:

@@ -33,6 +33,9 @@ MARGIN = 0.05
 # Of the estimate by parts: above, it is no better than none, which is some 0.15 away (benchmarks/LOG.md). What is below
 # counts for the less, the larger it is.
 MAX_PART_ERROR, OTHERS_ERROR = 0.1, 0.15
+# Correlation of parts: with a tenth of the texts of one class it was 0.13 and more on the development pairs, with none
+# 0.08 to 0.17; two classes that are found in less may be one (benchmarks/LOG.md).
+MIN_COMMON = 0.12
 # A share given by the user may sum to 1 only up to rounding.
 ROUNDING = 0.005
 
@@ -169,15 +172,16 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
 
 
 def with_parts(other: TargetPrior, found: PartShare | None) -> TargetPrior:
-    """The shares by parts of texts, drawn to the other estimate by their error; the other one, where that is too large.
+    """The shares by parts of texts, drawn to the other estimate by their error.
 
-    The weights are those of two independent estimates with these errors.
+    The other one alone, where that is too large, or the parts of a text have too little in common. The weights are
+    those of two independent estimates with these errors.
 
     Args:
         other: of two classes.
         found: of the second of them.
     """
-    if found is None or found.error > MAX_PART_ERROR:
+    if found is None or found.error > MAX_PART_ERROR or found.common < MIN_COMMON:
         return other
     trust = OTHERS_ERROR**2 / (OTHERS_ERROR**2 + found.error**2)
     share = trust * found.share + (1 - trust) * other.shares[1]

@@ -23,7 +23,7 @@ from distilshift.part_shares import PartShare, joint_cumulants, part_share
 from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
 from distilshift.run import open_run
 from distilshift.shards import Rows
-from distilshift.target_prior import TargetPrior, with_parts
+from distilshift.target_prior import MIN_COMMON, TargetPrior, with_parts
 from distilshift.types import Example
 from distilshift.views import Reading
 from encoders import make_checkpoint
@@ -86,16 +86,28 @@ def test_the_error_is_how_far_other_draws_are_apart():
     assert 0.5 * spread < np.median(errors) < 2 * spread
 
 
+def test_what_parts_have_in_common():
+    """Of four parts of variance 1: their mean correlation; of one class alone, only how strongly texts speak."""
+    rng = np.random.default_rng(0)
+    signals = rng.multivariate_normal(np.zeros(4), np.full((4, 4), 0.2) + 0.8 * np.eye(4), 5000)
+    found, alone = part_share(signals), part_share(drawn(5000, 0.0, 0))
+    assert found is not None
+    assert alone is not None
+    assert found.common == pytest.approx(0.2, abs=0.02)
+    assert alone.common == pytest.approx(0.3**2 / (0.3**2 + 0.7**2), abs=0.02)
+
+
 @pytest.mark.parametrize("signals", [np.ones((50, 6)), np.zeros((1, 6))])
 def test_parts_that_all_look_the_same_say_nothing(signals: np.ndarray):
     assert part_share(signals) is None
 
 
 def test_the_larger_the_error_the_nearer_to_the_other_estimate():
-    shares = [with_parts(UNIFORM, PartShare(0.2, error)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
+    shares = [with_parts(UNIFORM, PartShare(0.2, error, 0.2)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
     np.testing.assert_allclose(shares, [0.2, 0.23, 0.5 - 0.3 * 2.25 / 3.25, 0.5])
     assert with_parts(UNIFORM, None) is UNIFORM
-    found = with_parts(UNIFORM, PartShare(0.2, 0.05))
+    assert with_parts(UNIFORM, PartShare(0.2, 0.05, MIN_COMMON - 0.001)) is UNIFORM
+    found = with_parts(UNIFORM, PartShare(0.2, 0.05, MIN_COMMON))
     assert (found.origin, sum(found.shares)) == ("parts", pytest.approx(1))
     assert "0.20 (standard error 0.05)" in found.reason
 
