@@ -33,9 +33,11 @@ MARGIN = 0.05
 # Of the estimate by parts: above, it is no better than none, which is some 0.15 away (benchmarks/LOG.md). What is below
 # counts for the less, the larger it is.
 MAX_PART_ERROR, OTHERS_ERROR = 0.1, 0.15
-# Correlation of parts: with a tenth of the texts of one class it was 0.13 and more on the development pairs, with none
-# 0.08 to 0.17; two classes that are found in less may be one (benchmarks/LOG.md).
-MIN_COMMON = 0.12
+# Correlation of two parts of a text, at the least, and what q (1 - q) times a second number adds, q being the share:
+# that much two classes have in common. With less there may be one class that looks like two. On the development pairs two
+# halves had 0.22 and more, a tenth 0.13 and more, one class that was taken for two halves 0.14 and less
+# (benchmarks/LOG.md).
+MIN_COMMON, MIN_COMMON_OF_CLASSES = 0.08, 0.4
 # A share given by the user may sum to 1 only up to rounding.
 ROUNDING = 0.005
 
@@ -181,7 +183,9 @@ def with_parts(other: TargetPrior, found: PartShare | None) -> TargetPrior:
         other: of two classes.
         found: of the second of them.
     """
-    if found is None or found.error > MAX_PART_ERROR or found.common < MIN_COMMON:
+    if found is None or found.error > MAX_PART_ERROR:
+        return other
+    if found.common < MIN_COMMON + MIN_COMMON_OF_CLASSES * found.share * (1 - found.share):
         return other
     trust = OTHERS_ERROR**2 / (OTHERS_ERROR**2 + found.error**2)
     share = trust * found.share + (1 - trust) * other.shares[1]

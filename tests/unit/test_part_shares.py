@@ -23,7 +23,7 @@ from distilshift.part_shares import PartShare, joint_cumulants, part_share
 from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
 from distilshift.run import open_run
 from distilshift.shards import Rows
-from distilshift.target_prior import MIN_COMMON, TargetPrior, with_parts
+from distilshift.target_prior import TargetPrior, with_parts
 from distilshift.types import Example
 from distilshift.views import Reading
 from encoders import make_checkpoint
@@ -106,10 +106,16 @@ def test_the_larger_the_error_the_nearer_to_the_other_estimate():
     shares = [with_parts(UNIFORM, PartShare(0.2, error, 0.2)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
     np.testing.assert_allclose(shares, [0.2, 0.23, 0.5 - 0.3 * 2.25 / 3.25, 0.5])
     assert with_parts(UNIFORM, None) is UNIFORM
-    assert with_parts(UNIFORM, PartShare(0.2, 0.05, MIN_COMMON - 0.001)) is UNIFORM
-    found = with_parts(UNIFORM, PartShare(0.2, 0.05, MIN_COMMON))
+    found = with_parts(UNIFORM, PartShare(0.2, 0.05, 0.2))
     assert (found.origin, sum(found.shares)) == ("parts", pytest.approx(1))
     assert "0.20 (standard error 0.05)" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("share", "common", "believed"), [(0.5, 0.17, False), (0.5, 0.19, True), (0.1, 0.11, False), (0.1, 0.12, True)]
+)
+def test_one_class_that_looks_like_two_is_not_believed(share: float, common: float, believed: bool):
+    assert (with_parts(UNIFORM, PartShare(share, 0.05, common)) is not UNIFORM) == believed
 
 
 @given(st.text(st.sampled_from("ab \n本"), max_size=80))
