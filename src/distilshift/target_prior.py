@@ -34,8 +34,8 @@ MARGIN = 0.05
 # counts for the less, the larger it is.
 MAX_PART_ERROR, OTHERS_ERROR = 0.1, 0.15
 # Correlation of two parts of a text, at the least, and what q (1 - q) times a second number adds, q being the share:
-# that much two classes have in common. With less there may be one class that looks like two. On the development pairs two
-# halves had 0.22 and more, a tenth 0.13 and more, one class that was taken for two halves 0.14 and less
+# so much two classes have in common. With less there may be one class that looks like two. On the development pairs
+# two halves had 0.22 and more, a tenth 0.13 and more, one class that was taken for two halves 0.14 and less
 # (benchmarks/LOG.md).
 MIN_COMMON, MIN_COMMON_OF_CLASSES = 0.08, 0.4
 # A share given by the user may sum to 1 only up to rounding.
