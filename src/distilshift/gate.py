@@ -35,8 +35,9 @@ MIN_DISTINCT = 50
 # The unadapted teacher's information about its class, as a share of the most possible (log classes). A binary teacher
 # that is right and sure of itself in 63 % of cases has this much; below, adaptation would amplify noise.
 MIN_INFORMATION = 0.05
-# The estimated accuracy of the unadapted teacher must be this far above chance.
-MIN_ABOVE_CHANCE = 0.05
+# The estimated accuracy of the unadapted teacher must be this far above chance; where parts of the texts told two classes
+# apart, no further below it than this, since ATC is ten points too low on average (docs/trust.md).
+MIN_ABOVE_CHANCE, MAX_BELOW_CHANCE = 0.05, 0.05
 # A teacher that gives this share of the texts one class sees a target of one class; dividing it would invent another.
 MAX_ONE_CLASS = 0.9
 # A class with at least half of an even share, before and by expectation, must keep this part of its texts.
@@ -212,7 +213,8 @@ def _unfit_target(before: NDArray[np.float64], old: Scores, prior: TargetPrior) 
         yield f"the texts get {distinct} different predictions, fewer than {MIN_DISTINCT}: too few texts, or copies"
     if old.information < MIN_INFORMATION * np.log(classes):
         yield f"the unadapted teacher tells next to nothing of these texts' class ({old.information:.3f} nats a text)"
-    if old.estimated_accuracy is not None and old.estimated_accuracy < 1 / classes + MIN_ABOVE_CHANCE:
+    least = 1 / classes + (-MAX_BELOW_CHANCE if prior.origin == "parts" else MIN_ABOVE_CHANCE)
+    if old.estimated_accuracy is not None and old.estimated_accuracy < least:
         yield f"the unadapted teacher's estimated accuracy, {old.estimated_accuracy:.2f}, is next to chance"
     largest = max(old.shares)
     if largest >= MAX_ONE_CLASS and prior.origin != "given":  # a user who knows of such shares has said so

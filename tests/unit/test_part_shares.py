@@ -217,6 +217,19 @@ def test_shares_that_parts_told_may_move_further_than_guesses(origin: str, moved
     assert bool([sign for sign in gate._moved(*scores, 0.7, prior) if "shares moved by" in sign]) == refused
 
 
+@pytest.mark.parametrize(
+    ("origin", "accuracy", "refused"),
+    [("uniform", 0.54, True), ("uniform", 0.56, False), ("parts", 0.46, False), ("parts", 0.44, True)],
+)
+def test_where_parts_told_two_classes_a_low_estimate_of_accuracy_counts_for_less(
+    origin: str, accuracy: float, refused: bool
+):
+    before = np.random.default_rng(0).dirichlet([0.3, 0.3], 400)
+    scores = gate.Scores(0.3, 0.0, 0.0, (0.5, 0.5), accuracy, (accuracy, accuracy))
+    signs = gate._unfit_target(before, scores, TargetPrior((0.5, 0.5), origin, ""))
+    assert bool([sign for sign in signs if "next to chance" in sign]) == refused
+
+
 @pytest.mark.usefixtures("quick_export")
 def test_adapt_reads_parts_once_and_says_so(
     teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
