@@ -35,8 +35,8 @@ MIN_DISTINCT = 50
 # The unadapted teacher's information about its class, as a share of the most possible (log classes). A binary teacher
 # that is right and sure of itself in 63 % of cases has this much; below, adaptation would amplify noise.
 MIN_INFORMATION = 0.05
-# The estimated accuracy of the unadapted teacher must be this far above chance; where parts of the texts told two classes
-# apart, no further below it than this, since ATC is ten points too low on average (docs/trust.md).
+# The estimated accuracy of the unadapted teacher must be this far above chance; where parts of the texts told two
+# classes apart, no further below it than this, since ATC is some ten points off, mostly too low (docs/trust.md).
 MIN_ABOVE_CHANCE, MAX_BELOW_CHANCE = 0.05, 0.05
 # A teacher that gives this share of the texts one class sees a target of one class; dividing it would invent another.
 MAX_ONE_CLASS = 0.9
