@@ -72,8 +72,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
         "auto",
-        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: estimated where that is safe, else "
-        "uniform and approached only in part.",
+        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: told by parts of the texts (two "
+        "classes, 48 words and more), else estimated where that is safe, else uniform, and then approached only in part.",
     )
     gate: bool = option(
         True,
