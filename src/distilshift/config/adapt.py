@@ -73,7 +73,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
     target_prior: str = option(
         "auto",
         "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: told by parts of the texts (two "
-        "classes, 48 words and more), else estimated where that is safe, else uniform, and then approached only in part.",
+        "classes, 48 words or more), else estimated where that is safe, else uniform, and then approached in part.",
     )
     gate: bool = option(
         True,
