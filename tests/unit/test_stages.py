@@ -83,7 +83,7 @@ def changed(before: dict[str, torch.Tensor], classifier: Classifier) -> set[str]
 
 
 @pytest.mark.parametrize("method", ["shot-im", "shot", "nrc", "aad"])
-def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
+def test_adaptation_moves_the_encoder_and_shot_keeps_the_hypothesis(
     teacher: Classifier, examples: list[Example], run: RunDirectory, method: Any
 ):
     uniform = torch.full((2,), 0.5)
@@ -92,7 +92,7 @@ def test_adaptation_moves_the_encoder_and_keeps_the_hypothesis(
     config = AdaptConfig(**CONFIG.to_dict() | {"method": method})
     adapt_teacher(teacher, corpus_of(examples), config, make_accelerator(config), run, UNIFORM)
     moved = changed(weights, teacher)
-    assert {"classifier.weight", "classifier.bias"}.isdisjoint(moved)
+    assert {"classifier.weight", "classifier.bias"}.isdisjoint(moved) == method.startswith("shot")
     assert any("layer.0" in name for name in moved)
     assert any("layer.1" in name for name in moved)
     assert information_maximisation(logits_of(teacher, examples), uniform) < before - 0.04
