@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from accelerate import Accelerator
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from distilshift import progress
 from distilshift.data.corpus import Corpus
 from distilshift.data.sample import random_mask
-from distilshift.data.words import text_of, word_count, words_of
+from distilshift.data.words import in_parts, word_count, words_of
 from distilshift.encoder import Classifier
 from distilshift.run import RunDirectory
 from distilshift.shards import outputs, token_store
@@ -28,9 +27,7 @@ MOST_TEXTS = 10_000
 
 def parts_of(text: str) -> list[str]:
     """The text in `PARTS` parts of like numbers of words."""
-    words = words_of(text)
-    edges = np.linspace(0, len(words), PARTS + 1).astype(int)
-    return [text_of(words[first:last]) for first, last in pairwise(edges)]
+    return in_parts(words_of(text), PARTS)
 
 
 def read_parts(

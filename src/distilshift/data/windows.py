@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distilshift.data.words import text_of, word_count, words_of
+from distilshift.data.words import in_parts, word_count, words_of
 from distilshift.types import Example
 
 # Words that fit a model's token limit, in English prose with WordPiece tokens: a window that is a little longer loses
@@ -30,8 +29,7 @@ def windows_of(example: Example, max_length: int, most: int) -> list[Example]:
     if count == 1:
         return [example]
     words = words_of(example.text)[: int(most * WORDS_A_TOKEN * max_length)]
-    edges = np.linspace(0, len(words), count + 1).astype(int)
-    return [Example(text_of(words[first:last])) for first, last in pairwise(edges)]
+    return [Example(part) for part in in_parts(words, count)]
 
 
 def long_windows(examples: Iterable[Example], max_length: int, most: int) -> Iterator[Example]:

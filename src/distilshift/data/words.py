@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
 
 # Thai and Lao, Burmese, Khmer, then ideographs, kana and full-width signs: the encoders of these scripts have about one
 # token for a character. Hangul is left out, as Korean has spaces.
@@ -32,6 +35,12 @@ def word_count(text: str) -> int:
 def text_of(words: Sequence[str]) -> str:
     """The text that a run of `words_of` is."""
     return "".join(words).removeprefix(" ")
+
+
+def in_parts(words: Sequence[str], count: int) -> list[str]:
+    """Texts of `count` runs of like numbers of words, which together are all of them."""
+    edges = np.linspace(0, len(words), count + 1).astype(int)
+    return [text_of(words[first:last]) for first, last in pairwise(edges)]
 
 
 def _is_spaced(text: str) -> bool:
