@@ -1,18 +1,20 @@
 """What the second opinion does to a teacher's labels where classes are not equally frequent.
 
     python benchmarks/label_shift.py benchmarks/scratch/teachers/*-0-*
+    python benchmarks/label_shift.py benchmarks/scratch/teachers/*-0-* --rare
 
-For each teacher bundle (a folder named after its source, as `distilshift bench` keeps them) and target, the target's
-training texts are resampled to several shares of positive ones, equally many of them at each share. Compared are the
-labels that a student would learn: the teacher's own, of whole texts, and those with the second opinion, as the gate
-lets them pass and as they are. Labels of texts choose which texts stay, and measure.
-`benchmarks/configs/label-shift.toml` is for students.
+The second is of targets with hardly a text of one class, or none. For each teacher bundle (a folder named after its
+source, as `distilshift bench` keeps them) and target, the target's training texts are resampled to several shares of
+positive ones, equally many of them at each share. Compared are the labels that a student would learn: the teacher's
+own, of whole texts, and those with the second opinion, as the gate lets them pass and as they are. Labels of texts
+choose which texts stay, and measure. `benchmarks/configs/label-shift.toml` is for students.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,18 +44,19 @@ from distilshift.types import Example
 from distilshift.views import Reading, read_texts
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+RARE_SHARES = (0.0, 0.02, 0.05, 0.95, 0.98, 1.0)
 CONFIG = AdaptConfig()
 
 
-def chosen(examples: list[Example], share: float) -> NDArray[np.bool_]:
-    """Which texts stay: as many at each share as the most extreme of `SHARES` allows."""
+def chosen(examples: list[Example], share: float, shares: Sequence[float]) -> NDArray[np.bool_]:
+    """Which texts stay: as many at each share as the most extreme of all `shares` allows."""
     positive = sum(item.label == POSITIVE for item in examples)
-    size = min(largest_count(positive, len(examples) - positive, each) for each in SHARES)
+    size = min(largest_count(positive, len(examples) - positive, each) for each in shares)
     kept = {id(item) for item in choose(examples, share, size, CONFIG.seed)}
     return np.array([id(item) in kept for item in examples])
 
 
-def measure(bundle: Path, target: str) -> list[dict[str, Any]]:
+def measure(bundle: Path, target: str, shares: Sequence[float]) -> list[dict[str, Any]]:
     """A row a share."""
     manifest = read_manifest(bundle, "teacher")
     examples = load(target, "train")
@@ -75,7 +78,7 @@ def measure(bundle: Path, target: str) -> list[dict[str, Any]]:
             None if parts is None else parts[mask],
             labels[mask],
         )
-        for share, mask in ((share, chosen(examples, share)) for share in SHARES)
+        for share, mask in ((share, chosen(examples, share, shares)) for share in shares)
     ]
 
 
@@ -138,18 +141,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("teachers", nargs="+", type=Path, help="teacher bundles, named SOURCE-…")
     parser.add_argument("--pairs", nargs="+", help="only these, as source:target; all pairs of the Amazon domains")
-    parser.add_argument("--out", type=Path, default=RESULTS / "label_shift.json")
+    parser.add_argument("--rare", action="store_true", help="shares next to 0 and 1 instead, in one_class.json")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    shares = RARE_SHARES if options.rare else SHARES
+    out = options.out or RESULTS / ("one_class.json" if options.rare else "label_shift.json")
     rows: list[dict[str, Any]] = []
     for bundle in (path for path in options.teachers if (path / MANIFEST).is_file()):
         source = bundle.name.split("-")[0]
         pairs = options.pairs or [f"{source}:{name}" for name in DOMAINS[:4]]
         for target in (name for name in DOMAINS if name != source and f"{source}:{name}" in pairs):
-            rows += measure(bundle, target)
-            for row in rows[-len(SHARES) :]:
+            rows += measure(bundle, target, shares)
+            for row in rows[-len(shares) :]:
                 print({key: row[key] for key in ("source", "target", "share", "whole", "second_opinion")}, flush=True)
     result = {"table": "label-shift-of-labels", "code_revision": revision(), "versions": versions()}
-    write_json(options.out, result | {"hardware": hardware(), "config": CONFIG.to_dict(), "rows": rows})
+    write_json(out, result | {"hardware": hardware(), "config": CONFIG.to_dict(), "rows": rows})
 
 
 if __name__ == "__main__":

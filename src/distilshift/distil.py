@@ -32,13 +32,20 @@ class DistilObjective(Objective):
     window_batches = 50
 
     def __init__(
-        self, student: Classifier, views: Sequence[LabelledView], temperature: float, device: torch.device
+        self,
+        student: Classifier,
+        views: Sequence[LabelledView],
+        temperature: float,
+        device: torch.device,
+        past_epochs: int = 0,
     ) -> None:
+        """Learn from views; `past_epochs` of them were another training's, and the views go on in turn."""
         self._student, self._views, self._temperature, self._device = student, views, temperature, device
+        self._past_epochs = past_epochs
 
     def view_number(self, epoch: int) -> int:
         """Which view an epoch takes."""
-        return view_of(epoch, len(self._views))
+        return view_of(self._past_epochs + epoch, len(self._views))
 
     def _view(self, epoch: int) -> LabelledView:
         return self._views[self.view_number(epoch)]

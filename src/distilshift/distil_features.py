@@ -18,12 +18,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from distilshift.config import AdaptConfig
+from distilshift.config.adapt import STATES_FIRST
 from distilshift.data.batch import TokenStore
 from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier, layers_of
 from distilshift.errors import ConfigError
 from distilshift.inner import Seen, attention_scores, watching
-from distilshift.loop import finished, loop_config, train_once
+from distilshift.loop import LoopConfig, finished, loop_config, train_once
 from distilshift.losses.features import (
     attention_relation_divergence,
     attention_score_error,
@@ -45,8 +46,6 @@ WEIGHTS: dict[Form, float] = {"distilbert": 0.2, "pkd": 100.0, "tinybert": 1.0, 
 # MiniLMv2 cuts heads anew, 48 for a teacher of BERT-base's width: so wide is each of those. Wider where so many
 # do not divide both widths.
 RELATION_WIDTH = 16
-# TinyBERT learns the inner states first and predictions after that, in the authors' code as two trainings.
-STATES_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ TERMS: dict[Form, Callable[[Comparison], Tensor]] = {
 
 
 class FeatureObjective(DistilObjective):
-    """Soft targets, and a term on inner states; TinyBERT has the term for half of the steps, then the soft targets."""
+    """Soft targets and a term on inner states; of the forms in `STATES_FIRST` the term alone."""
 
     def __init__(
         self,
@@ -159,26 +158,18 @@ class FeatureObjective(DistilObjective):
         layers = [other for _, other in self._plan.states], [other for _, other in self._plan.projections]
         self.teacher_pass = TeacherPass(teacher, teacher_stores, layers, device, first_token_only=form == "pkd")
         self._heads = relation_heads(*sides) if form == "minilmv2" else student.model.config.num_attention_heads
-        self._weights = (1.0, WEIGHTS[form])
         self.needs_all_tokens = form != "pkd"  # which leaves the last layer out
-
-    def before_step(self, step: int, steps: int) -> None:
-        if self._form == "tinybert":
-            self._weights = (0.0, WEIGHTS["tinybert"]) if step < STATES_SHARE * steps else (1.0, 0.0)
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         projection: Tensor | None = getattr(self._student.model, "state_projection", None)
         own_layers = ([own for own, _ in self._plan.states], [own for own, _ in self._plan.projections])
         with watching(self._student.model, *own_layers) as student:
             soft = super().loss(model, batch)
-        for_soft, for_states = self._weights
-        # With a weight of 0 too: several processes wait for the gradient of every parameter.
-        loss = for_soft * soft + (0.0 * projection.sum() if projection is not None else 0.0)
-        if not for_states:
-            return loss
         teacher, mask = self.teacher_pass(self.view_number(batch.epoch), batch.indices)
         seen = Comparison(self._plan, student, teacher, mask, self._heads, projection)
-        return loss + for_states * batch.mean(TERMS[self._form](seen))
+        # With a weight of 0 too: several processes wait for the gradient of every parameter.
+        soft_weight = 0.0 if self._form in STATES_FIRST else 1.0
+        return soft_weight * soft + WEIGHTS[self._form] * batch.mean(TERMS[self._form](seen))
 
 
 def relation_heads(student: Classifier, teacher: Classifier) -> int:
@@ -213,18 +204,26 @@ def distil_features(
     run: RunDirectory,
 ) -> None:
     """Train the student in place on the teacher's predictions and inner states; see `require_comparable`."""
-    form = _form(config)
-    loop = loop_config("distil", config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
+    form, sides = _form(config), (student, teacher)
+    later = config.distil_epochs // 2 if form in STATES_FIRST else 0
+    first = _loop("states" if later else "distil", config, config.distil_epochs - later)
     student.model.to(accelerator.device)
     teacher.model.to(accelerator.device)
     whole = [view.texts for view in views]
-    with _projected(student, teacher, form, config.seed), used_rows_only(student.model, whole) as stores:
+    with used_rows_only(student.model, whole) as stores:
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
-        sides = (student, teacher)
-        objective = FeatureObjective(form, sides, compact, whole, config.temperature, accelerator.device)
-        if run.crew.size == 1 and finished(loop.name) not in run:  # of several processes each would keep all of it
-            objective.teacher_pass.run_once(view_uses(loop.epochs, len(views)), accelerator.autocast)
-        train_once(student.model, objective, loop, accelerator, run)
+        with _projected(student, teacher, form, config.seed):
+            states = FeatureObjective(form, sides, compact, whole, config.temperature, accelerator.device)
+            if run.crew.size == 1 and finished(first.name) not in run:  # of several processes each would keep all of it
+                states.teacher_pass.run_once(view_uses(first.epochs, len(views)), accelerator.autocast)
+            train_once(student.model, states, first, accelerator, run)
+        if later:
+            soft = DistilObjective(student, compact, config.temperature, accelerator.device, first.epochs)
+            train_once(student.model, soft, _loop("distil", config, later), accelerator, run)
+
+
+def _loop(name: str, config: AdaptConfig, epochs: int) -> LoopConfig:
+    return loop_config(name, config, epochs, config.distil_batch_size, config.distil_learning_rate)
 
 
 def _form(config: AdaptConfig) -> Form:

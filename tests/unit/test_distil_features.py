@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,11 @@ import torch
 from torch import Tensor
 
 from distilshift import adapt, pipeline, teacher_states
+from distilshift import distil_features as distil_features_module
 from distilshift.config import AdaptConfig
+from distilshift.config.adapt import STATES_FIRST
+from distilshift.config.rules import require_compatible
+from distilshift.distil import DistilObjective
 from distilshift.distil_features import (
     WEIGHTS,
     FeatureObjective,
@@ -27,7 +32,7 @@ from distilshift.distil_features import (
 from distilshift.encoder import Classifier, layers_of, load_classifier
 from distilshift.errors import ConfigError
 from distilshift.inner import attention_scores, watching
-from distilshift.loop import loop_config, train
+from distilshift.loop import loop_config, train, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.losses.features import (
     attention_relation_divergence,
@@ -157,12 +162,37 @@ def test_the_loss_by_hand(teacher: Classifier, form: Form, once: bool, monkeypat
     soft = soft_target_divergence(logits, views[0].targets(np.array(chosen)), 2.0).mean()
     feature = WEIGHTS[form] * by_hand(form, student, teacher, chosen)
     assert feature > 1e-3
-    if form != "tinybert":
-        torch.testing.assert_close(objective.loss(student.model, batch), soft + feature, rtol=1e-4, atol=1e-5)
-        return
-    for step, wanted in ((4, feature), (5, soft)):
-        objective.before_step(step, 10)
-        torch.testing.assert_close(objective.loss(student.model, batch), wanted, rtol=1e-4, atol=1e-5)
+    wanted = feature if form in STATES_FIRST else soft + feature
+    torch.testing.assert_close(objective.loss(student.model, batch), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_which_trainings_a_form_takes(
+    teacher: Classifier, run: RunDirectory, form: Form, monkeypatch: pytest.MonkeyPatch
+):
+    """Inner states, then soft targets with a schedule of their own; the views go on where the first training left."""
+    seen: list[tuple[str, int, type, list[int]]] = []
+
+    def watched(model: Any, objective: Any, loop: Any, *rest: Any) -> None:
+        turns = [objective.view_number(epoch) for epoch in range(loop.epochs)]
+        seen.append((loop.name, loop.epochs, type(objective), turns))
+        train_once(model, objective, loop, *rest)
+
+    monkeypatch.setattr(distil_features_module, "train_once", watched)
+    config = replace(with_form(form), distil_epochs=5)
+    student, views = cut(teacher, 2), views_of(teacher) * 3
+    distil_features(teacher, student, views, config, make_accelerator(config), run)
+    if form in STATES_FIRST:
+        assert seen == [("states", 3, FeatureObjective, [0, 1, 0]), ("distil", 2, DistilObjective, [2, 0])]
+    else:
+        assert seen == [("distil", 5, FeatureObjective, [0, 1, 0, 2, 0])]
+
+
+@pytest.mark.parametrize("form", STATES_FIRST)
+def test_two_trainings_want_two_epochs(form: Form):
+    with pytest.raises(ConfigError, match=r"expected distil_epochs of 2 or more, got 1\. Fix: raise --distil-epochs"):
+        require_compatible(replace(with_form(form), distil_epochs=1))
+    require_compatible(replace(with_form(form), distil_epochs=2))
 
 
 @pytest.mark.parametrize("form", FORMS)

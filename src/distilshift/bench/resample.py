@@ -22,7 +22,7 @@ def largest_count(positive: int, others: int, share: float) -> int:
     Args:
         positive: texts of the class that there are.
         others: texts of the other classes.
-        share: above 0 and below 1.
+        share: 0 to 1.
     """
     for count in range(positive + others, 0, -1):
         wanted = round(share * count)
@@ -39,7 +39,7 @@ def choose(examples: Sequence[Example], share: float, count: int, seed: int) -> 
 
     Args:
         examples: labelled texts, enough of either class.
-        share: above 0 and below 1.
+        share: 0 to 1.
         count: texts to choose.
         seed: chooses which.
     """

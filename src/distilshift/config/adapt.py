@@ -12,6 +12,9 @@ from distilshift.config.base import InputConfig, TrainingConfig, implying, optio
 
 Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
+# Those that are two trainings, each with a half of the epochs: inner states first, then soft targets. So TinyBERT's
+# authors have it, and MiniLMv2's relations come before any task; together they leave the soft targets no gradient.
+STATES_FIRST: tuple[Distillation, ...] = ("tinybert", "minilmv2")
 Size = Literal["tiny", "small", "base"]
 
 # What a table learns by: benchmarks/LOG.md.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distilshift.config.adapt import AdaptConfig
+from distilshift.config.adapt import STATES_FIRST, AdaptConfig
 from distilshift.errors import ConfigError
 
 
@@ -34,6 +34,13 @@ def require_compatible(config: AdaptConfig) -> None:
             expected="distillation soft-targets, without mlm_head",
             got=f"mlm_head {config.mlm_head}" if config.mlm_head else f"distillation {config.distillation}",
             fix="leave --distillation and --mlm-head out, or choose another --student",
+        )
+    if config.distillation in STATES_FIRST and config.distil_epochs < 2:
+        raise ConfigError(
+            f"distillation {config.distillation} takes two trainings, of inner states and of soft targets",
+            expected="distil_epochs of 2 or more",
+            got=f"{config.distil_epochs}",
+            fix="raise --distil-epochs, or choose another --distillation",
         )
     if config.span_min_words > config.span_max_words:
         raise ConfigError(
