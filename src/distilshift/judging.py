@@ -158,7 +158,7 @@ class Judge:
         if given or prior.origin == "parts":
             return Move((given or prior).array(), 1.0, temperature=self._temperature)
         statistics = self._statistics
-        if statistics is None or statistics.validation_confidence is None:
+        if statistics is None or statistics.validation_confidence is None or prior.origin == "unclear":
             return Move(prior.array(), 0.0)
         probabilities = self._probabilities(self._unadapted.beginnings)
         lost = max(0.0, statistics.validation_confidence - float(confidences(probabilities).mean()))

@@ -269,7 +269,7 @@ def _second_opinion(
 def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:
     """The class shares of the target, (classes,), where they were given or estimated; None where nothing is known."""
     prior = judgement.prior or given_prior(config.target_prior, manifest.label_names)
-    return prior.array() if prior and prior.origin != "uniform" else None
+    return prior.array() if prior and prior.origin not in ("uniform", "unclear") else None
 
 
 def _within_budget(

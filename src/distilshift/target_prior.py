@@ -36,7 +36,7 @@ MAX_PART_ERROR, OTHERS_ERROR = 0.1, 0.15
 # Correlation of two parts of a text, at the least, and what q (1 - q) times a second number adds, q being the share:
 # so much two classes have in common. With less there may be one class that looks like two. On the development pairs
 # two halves had 0.22 and more, a tenth 0.13 and more, one class that was taken for two halves 0.14 and less
-# (benchmarks/LOG.md).
+# (benchmarks/LOG.md). Where q is not known, the bound is that for two halves.
 MIN_COMMON, MIN_COMMON_OF_CLASSES = 0.08, 0.4
 # A share given by the user may sum to 1 only up to rounding.
 ROUNDING = 0.005
@@ -48,7 +48,7 @@ class TargetPrior:
 
     Attributes:
         shares: one a class, above 0, summing to 1.
-        origin: "given", "parts", "estimated" or "uniform".
+        origin: "given", "parts", "estimated", "uniform", or "unclear": uniform ones, where there may be one class only.
         reason: in a sentence.
     """
 
@@ -176,22 +176,30 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
 def with_parts(other: TargetPrior, found: PartShare | None) -> TargetPrior:
     """The shares by parts of texts, drawn to the other estimate by their error.
 
-    The other one alone, where that is too large, or the parts of a text have too little in common. The weights are
-    those of two independent estimates with these errors.
+    The other one alone, where that is too large, or the parts of a text have too little in common; if the latter, and
+    the other one is no estimate but equal shares, these are no place to move labels to. The weights are those of two
+    independent estimates with these errors.
 
     Args:
         other: of two classes.
-        found: of the second of them.
+        found: of the second of them; None where all parts look the same.
     """
-    if found is None or found.error > MAX_PART_ERROR:
-        return other
-    if found.common < MIN_COMMON + MIN_COMMON_OF_CLASSES * found.share * (1 - found.share):
+    known = found is not None and found.error <= MAX_PART_ERROR
+    least = MIN_COMMON + MIN_COMMON_OF_CLASSES * (found.share * (1 - found.share) if found and known else 0.25)
+    if found is None or found.common < least:
+        return _unclear(other) if other.origin == "uniform" else other
+    if not known:
         return other
     trust = OTHERS_ERROR**2 / (OTHERS_ERROR**2 + found.error**2)
     share = trust * found.share + (1 - trust) * other.shares[1]
     how = f"the second class's is {found.share:.2f} (standard error {found.error:.2f}) by the parts of the texts"
     reason = f"Class shares estimated: {how}, drawn to {other.shares[1]:.2f} by that error."
     return TargetPrior((1 - share, share), "parts", reason)
+
+
+def _unclear(uniform: TargetPrior) -> TargetPrior:
+    reason = f"{uniform.reason} Labels are not moved to them: the parts of a text have so little in common that there "
+    return TargetPrior(uniform.shares, "unclear", reason + "may be one class only.")
 
 
 def _doubt(probabilities: Floats, statistics: Statistics, fewest: int) -> str:

@@ -105,7 +105,6 @@ def test_parts_that_all_look_the_same_say_nothing(signals: np.ndarray):
 def test_the_larger_the_error_the_nearer_to_the_other_estimate():
     shares = [with_parts(UNIFORM, PartShare(0.2, error, 0.2)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
     np.testing.assert_allclose(shares, [0.2, 0.23, 0.5 - 0.3 * 2.25 / 3.25, 0.5])
-    assert with_parts(UNIFORM, None) is UNIFORM
     found = with_parts(UNIFORM, PartShare(0.2, 0.05, 0.2))
     assert (found.origin, sum(found.shares)) == ("parts", pytest.approx(1))
     assert "0.20 (standard error 0.05)" in found.reason
@@ -115,7 +114,24 @@ def test_the_larger_the_error_the_nearer_to_the_other_estimate():
     ("share", "common", "believed"), [(0.5, 0.17, False), (0.5, 0.19, True), (0.1, 0.11, False), (0.1, 0.12, True)]
 )
 def test_one_class_that_looks_like_two_is_not_believed(share: float, common: float, believed: bool):
-    assert (with_parts(UNIFORM, PartShare(share, 0.05, common)) is not UNIFORM) == believed
+    assert with_parts(UNIFORM, PartShare(share, 0.05, common)).origin == ("parts" if believed else "unclear")
+
+
+@pytest.mark.parametrize(
+    ("found", "origin"),
+    [
+        (None, "unclear"),  # all parts look the same
+        (PartShare(0.5, 0.2, 0.17), "unclear"),
+        (PartShare(0.02, 0.2, 0.17), "unclear"),  # the share is not known, so that a tenth's bound does not hold
+        (PartShare(0.02, 0.2, 0.19), "uniform"),
+    ],
+)
+def test_equal_shares_are_no_place_to_move_to_where_there_may_be_one_class(found: PartShare | None, origin: str):
+    got = with_parts(UNIFORM, found)
+    assert (got.shares, got.origin) == (UNIFORM.shares, origin)
+    assert got.reason.endswith("may be one class only.") == (origin == "unclear")
+    estimated = TargetPrior((0.7, 0.3), "estimated", "Estimated.")
+    assert with_parts(estimated, found) is estimated
 
 
 @given(st.text(st.sampled_from("ab \n本"), max_size=80))

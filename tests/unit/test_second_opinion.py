@@ -244,7 +244,8 @@ def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, conf
             wanted = bbse_prior(np.array([0, 0, 0, 1]), np.array([[40, 10], [10, 40]]), np.array([0.5, 0.5])).prior
             np.testing.assert_allclose(move.counted, wanted)
         still = Judge(Reading(rows, rows), None, 0, run).move(None, prior)
-    assert (still.most, still.counted) == (0.0, None)
+        unclear = Judge(Reading(rows, rows), statistics, 0, run).move(None, replace(prior, origin="unclear"))
+    assert [(none.most, none.counted) for none in (still, unclear)] == [(0.0, None)] * 2
 
 
 @pytest.mark.parametrize("confusion", [[[25, 25], [25, 25]], [[50, 0], [50, 0]]])
