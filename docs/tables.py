@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy_tables import accuracy_table, ladder_table, large_table, shares_table, thirty_table, vader_table
+from accuracy_tables import (
+    accuracy_table,
+    ladder_table,
+    large_table,
+    shares_table,
+    summary_table,
+    thirty_table,
+    vader_table,
+)
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 
 from distilshift.bench import report
@@ -247,6 +255,28 @@ def gate_table() -> str:
     return "\n".join(lines)
 
 
+def one_class_table() -> str:
+    """Targets with hardly a text of one class, or none, over the rows of benchmarks/label_shift.py --rare."""
+    rows = json.loads((RESULTS / "one_class.json").read_text(encoding="utf-8"))["rows"]
+    heads = ["positive texts", "the teacher's labels", "refused", "parts told the shares", "mean gain", "worst"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for share in sorted({row["share"] for row in rows}):
+        cases = [row for row in rows if row["share"] == share]
+        accepted = [row for row in cases if row["adaptation"] == "accepted"]
+        gains = [100 * (row["second_opinion"] - row["whole"]) for row in accepted]
+        told = sum(row["expected_by"] == "parts" for row in accepted)
+        lines.append(
+            f"| {share:.0%} | {100 * np.mean([row['whole'] for row in cases]):.1f} | {len(cases) - len(accepted)} | "
+            f"{told} | {np.mean(gains):+.1f} | {min(gains):+.1f} |"
+        )
+    pairs, texts = len({(row["source"], row["target"]) for row in rows}), sorted({row["texts"] for row in rows})
+    lines.append(
+        f"\n{pairs} pairs, {texts[0]} to {texts[-1]} texts. Accuracy of the labels of whole texts in per cent, and "
+        "points that the second opinion adds where it is not refused; in how many of those cases parts told the shares."
+    )
+    return "\n".join(lines)
+
+
 def _shifted(row: dict[str, Any]) -> str:
     if row["adaptation"] == "refused":
         return f"{100 * row['whole']:.1f} (refused)"
@@ -276,12 +306,14 @@ def estimators_table() -> str:
 TABLES = {
     "label shift": label_shift_table,
     "share estimates": share_estimates_table,
+    "one class": one_class_table,
     "gate": gate_table,
     "estimators": estimators_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
     "demo": demo_table,
+    "summary": summary_table,
     "accuracy": accuracy_table,
     "thirty": thirty_table,
     "large": large_table,
@@ -295,7 +327,15 @@ TABLES = {
     "agreement": agreement_table,
     "bench": bench_tables,
 }
-PAGES = ("README.md", "docs/edge.md", "docs/performance.md", "docs/reliability.md", "docs/results.md", "docs/trust.md")
+PAGES = (
+    "README.md",
+    "docs/accuracy.md",
+    "docs/edge.md",
+    "docs/performance.md",
+    "docs/reliability.md",
+    "docs/results.md",
+    "docs/trust.md",
+)
 
 
 def fill(page: str) -> str:
