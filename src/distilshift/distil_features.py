@@ -1,8 +1,8 @@
 """Distilling what goes on inside the teacher too: DistilBERT, BERT-PKD, TinyBERT and MiniLMv2 on target texts.
 
-Each is the soft targets of plain distillation and a term on inner states. The teacher runs beside the student where its
-states are too large to be kept. Masked language modelling and labels, which some of the papers have besides,
-need what is not there: a head for it, and source-free labels.
+Each is the soft targets of plain distillation and a term on inner states, at once or one after the other. The teacher
+runs beside the student where its states are too large to be kept. Masked language modelling and labels, which some of
+the papers have besides, need what is not there: a head for it, and source-free labels.
 """
 
 from __future__ import annotations
