@@ -86,7 +86,7 @@ def thirty_table() -> str:
         if values := [found[pair] for pair in pairs if pair in found]:
             lines.append(_accuracy_line(name, f"{len(values)} of {len(pairs)}", np.mean(values, axis=0)))
     harmed = sum(float(_gains(rows)[0]) < -1 for rows in found.values())
-    lines.append(f"\nFirst seed; {harmed} pairs are more than a point below plain distillation.")
+    lines.append(f"\nFirst seed; {harmed} of {len(found)} pairs more than a point below plain distillation.")
     return "\n".join(lines)
 
 
