@@ -3,11 +3,14 @@
     python benchmarks/label_shift.py benchmarks/scratch/teachers/*-0-*
     python benchmarks/label_shift.py benchmarks/scratch/teachers/*-0-* --rare
 
-The second is of targets with hardly a text of one class, or none. For each teacher bundle (a folder named after its
-source, as `distilshift bench` keeps them) and target, the target's training texts are resampled to several shares of
-positive ones, equally many of them at each share. Compared are the labels that a student would learn: the teacher's
-own, of whole texts, and those with the second opinion, as the gate lets them pass and as they are. Labels of texts
-choose which texts stay, and measure. `benchmarks/configs/label-shift.toml` is for students.
+The second is of targets with hardly a text of one class, or none; `--pairs airline:imdb imdb:airline books:dvd …` names
+the pairs of benchmarks/results/one_class.json, which are not all that its teachers have.
+
+For each teacher bundle (a folder named after its source, as `distilshift bench` keeps them) and target, the target's
+training texts are resampled to several shares of positive ones, equally many of them at each share. Compared are the
+labels that a student would learn: the teacher's own, of whole texts, and those with the second opinion, as the gate
+lets them pass and as they are. Labels of texts choose which texts stay, and measure.
+`benchmarks/configs/label-shift.toml` is for students.
 """
 
 from __future__ import annotations

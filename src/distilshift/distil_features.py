@@ -17,8 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distilshift.config import AdaptConfig
-from distilshift.config.adapt import STATES_FIRST
+from distilshift.config import STATES_FIRST, AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.distil import DistilObjective
 from distilshift.encoder import Classifier, layers_of

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from distilshift import adapt, pipeline, teacher_states
 from distilshift import distil_features as distil_features_module
-from distilshift.config import AdaptConfig
-from distilshift.config.adapt import STATES_FIRST
-from distilshift.config.rules import require_compatible
+from distilshift.config import STATES_FIRST, AdaptConfig, require_compatible
 from distilshift.distil import DistilObjective
 from distilshift.distil_features import (
     WEIGHTS,

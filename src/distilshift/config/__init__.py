@@ -1,6 +1,6 @@
 """One dataclass a stage: the only home of defaults, read by the API, the CLI and the docs alike."""
 
-from distilshift.config.adapt import PLAIN_DISTILLATION, AdaptConfig, Distillation, Method, Size
+from distilshift.config.adapt import PLAIN_DISTILLATION, STATES_FIRST, AdaptConfig, Distillation, Method, Size
 from distilshift.config.base import (
     InputConfig,
     LabelledInputConfig,
@@ -26,6 +26,7 @@ from distilshift.config.stages import (
 
 __all__ = [
     "PLAIN_DISTILLATION",
+    "STATES_FIRST",
     "AdaptConfig",
     "DemoConfig",
     "Distillation",
