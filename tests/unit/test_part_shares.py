@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from distilshift.encoder import Classifier, load_classifier
 from distilshift.judging import Judge
 from distilshift.part_shares import PartShare, joint_cumulants, part_share
 from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
+from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.target_prior import TargetPrior, with_parts
@@ -147,7 +147,7 @@ def test_parts_are_the_text_in_order_and_of_like_length(text: str):
 def read(classifier: Classifier, texts: list[Example], folder: Path) -> Any:
     corpus = open_corpus(texts, AdaptConfig())
     with open_run(folder / "run", {}) as run:
-        return read_parts(classifier, corpus, Accelerator(cpu=True), run, 0)
+        return read_parts(classifier, corpus, make_accelerator(AdaptConfig(precision="fp32")), run, 0)
 
 
 @pytest.fixture
