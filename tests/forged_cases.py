@@ -123,6 +123,11 @@ CONFIGS: dict[str, tuple[Change, str]] = {
         ),
         "tokenizer_config.json is refused .* got auto_map",
     ),
+    "another tokenizer file": (
+        write("tokenizer_config.json", b'{"fast_tokenizer_files": ["tokenizer.5.0.0.json"]}'),
+        "got fast_tokenizer_files",
+    ),
+    "another config file": (config(configuration_files=["config.5.0.0.json"]), "got configuration_files"),
 }
 TOKENIZERS: dict[str, tuple[Change, str]] = {
     "doubling": (tokenizer(normalizer=replacing({"String": "a"}, "aa", 40)), "make a text .* times longer"),

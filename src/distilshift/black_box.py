@@ -46,7 +46,7 @@ class BlackBox:
             DataError: the file cannot be used.
         """
         _require_possible(config)
-        return cls(read_probabilities(str(config.teacher_probabilities)))
+        return cls(read_probabilities(str(config.teacher_probabilities), config.encoding))
 
     def manifest(self, config: AdaptConfig) -> Manifest:
         """What stands for a bundle's manifest; it tells one file from another."""

@@ -77,6 +77,11 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def pair_column(self) -> str | None:
+        """The column of second texts, where the bundle was made from a file of pairs."""
+        return self.config.get("pair_column")
+
 
 def _digest(content: dict[str, Any]) -> str:
     """sha256 of a manifest without its own digest."""
@@ -199,9 +204,10 @@ def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None
 
 
 def _refuse_foreign(bundle: Path, manifest: Manifest) -> None:
+    folders = {parent for name in manifest.files for parent in (bundle / name).parents}
     for path in bundle.rglob("*"):
         name = path.relative_to(bundle).as_posix()
-        if name == MANIFEST or name in manifest.files or (path.is_dir() and not path.is_symlink()):
+        if name == MANIFEST or name in manifest.files or (path in folders and not path.is_symlink()):
             continue
         if path.suffix in EXECUTABLE_SUFFIXES or path.is_symlink():
             raise BundleError(

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import EvaluateConfig, overlaid
-from distilshift.data.check import require_usable
+from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
+from distilshift.data.check import require_pairs, require_usable
 from distilshift.data.labels import is_number
 from distilshift.data.read import read_labelled
-from distilshift.errors import DataError
+from distilshift.errors import ConfigError, DataError
 from distilshift.metrics import (
     accuracy,
     calibration_error,
@@ -45,15 +45,38 @@ def evaluate(
     settings = overlaid(EvaluateConfig, config, options)
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    if settings.label_names is None and all(map(is_number, manifest.label_names)):
-        settings = replace(settings, label_names="as-is")  # the bundle's own names are numbers
-    if isinstance(data, str | Path):
-        where, examples = str(data), list(read_labelled(data, settings).examples)
-    else:
-        where, examples = "the examples", require_usable(data, labelled=True)
-    labels = _label_ids(examples, manifest.label_names, where)
+    _require_own_form(folder, manifest, settings)
+    examples, labels = labelled_examples(manifest, data, settings)
     logits = _logits(folder, manifest, examples, settings)
     return score(logits, labels, manifest.label_names)
+
+
+def labelled_examples(
+    manifest: Manifest, data: str | Path | Sequence[Example], config: EvaluateConfig
+) -> tuple[Sequence[Example], NDArray[np.int64]]:
+    """Labelled texts as a bundle can be measured on them, and the index of each one's label.
+
+    Raises:
+        DataError: they are unusable, have one text where the bundle reads two, or a label that is not the bundle's.
+    """
+    if config.label_names is None and all(map(is_number, manifest.label_names)):
+        config = replace(config, label_names="as-is")  # the bundle's own names are numbers
+    if isinstance(data, str | Path):
+        where, examples = str(data), list(read_labelled(data, config).examples)
+    else:
+        where, examples = "the examples", require_usable(data, labelled=True)
+    require_pairs(examples, manifest.pair_column)
+    return examples, _label_ids(examples, manifest.label_names, where)
+
+
+def _require_own_form(bundle: Path, manifest: Manifest, config: EvaluateConfig) -> None:
+    if manifest.kind == "teacher" and config.model != "auto":
+        raise ConfigError(
+            f"{bundle} is a teacher, which has no {config.model} network",
+            expected="model auto, or a student",
+            got=config.model,
+            fix="leave the option out",
+        )
 
 
 def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: Sequence[str]) -> Evaluation:
@@ -93,4 +116,5 @@ def _logits(
     # Only a teacher needs PyTorch, and only here.
     from distilshift.inference import bundle_logits
 
-    return bundle_logits(bundle, manifest.max_length, examples, config.batch_size, config.threads)
+    windows = config.max_windows or AdaptConfig.max_windows
+    return bundle_logits(bundle, manifest.max_length, examples, config.batch_size, config.threads, windows)

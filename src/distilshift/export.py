@@ -44,7 +44,7 @@ def export_onnx(classifier: Classifier, path: Path) -> None:
         return
     names = input_names(model)
     # A tensor each: the exporter takes one tensor in several places for one input, and reads the last name's.
-    example = tuple(torch.ones(2, 16, dtype=torch.int64) for _ in names)
+    example = tuple(torch.ones(2, min(16, classifier.max_length), dtype=torch.int64) for _ in names)
     # dynamic_shapes of a *args function are one tuple; eager attention traces to fewer nodes than SDPA.
     shapes = ({0: "batch", 1: "sequence"},) * len(names)
     attention = model.config._attn_implementation

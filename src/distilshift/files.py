@@ -90,6 +90,21 @@ def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift
         )
 
 
+def require_file_name(path: Path, overwrite: bool = False) -> Path:
+    """The file that a path leads to, once it is known that it may be written.
+
+    Raises:
+        OutputError: as of `new_file`.
+    """
+    found = Path(os.path.realpath(path))  # what a link names is replaced, not the link
+    if found.is_symlink() or (found.exists() and not found.is_dir() and not found.is_file()):
+        raise OutputError(f"{path} is no file", expected="the name of one", fix="choose another output")
+    if found.is_dir() or (found.exists() and not overwrite):
+        fix = "choose another output" if found.is_dir() else "choose another output, or pass --overwrite"
+        raise OutputError(f"{path} exists", expected="a new name", fix=fix)
+    return found
+
+
 @contextmanager
 def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name when the block succeeds, and vanishes otherwise.
@@ -102,18 +117,14 @@ def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> It
     Raises:
         OutputError: `path` exists and `overwrite` is off, or is a folder, a pipe or a device.
     """
-    path = path.resolve()  # what a link names is replaced, not the link
-    if path.exists() and not path.is_dir() and not path.is_file():
-        raise OutputError(f"{path} is no file", expected="the name of one", fix="choose another output")
-    if path.is_dir() or (path.exists() and not overwrite):
-        fix = "choose another output" if path.is_dir() else "choose another output, or pass --overwrite"
-        raise OutputError(f"{path} exists", expected="a new name", fix=fix)
+    path = require_file_name(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         yield part
         if durable:
             flush(part)
+        require_file_name(path, overwrite)  # another process may have taken the name since
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

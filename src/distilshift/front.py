@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from distilshift.bundle import read_manifest, verify
-from distilshift.config import AdaptConfig, InputConfig, ParetoConfig, overlaid, resolve
+from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.config import AdaptConfig, EvaluateConfig, InputConfig, ParetoConfig, overlaid, resolve
 from distilshift.data.corpus import open_corpus
 from distilshift.errors import ConfigError, OutputError
-from distilshift.evaluation import evaluate
+from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, write_json, write_text
 from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
@@ -91,8 +91,11 @@ def pareto(
     shared = resolve(AdaptConfig, given)
     names = _names(settings)
     _require_free_size(shared)
-    corpus = open_corpus(texts, shared)
     manifest = read_manifest(Path(teacher), "teacher")
+    labelled = _labelled(manifest, settings, shared)
+    corpus = open_corpus(texts, shared)
+    if texts == "-":  # which can be read once, and each student is made from it
+        texts = list(corpus)
     key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     folder = Path(output)
     _claim(folder, key)
@@ -102,7 +105,7 @@ def pareto(
             adapt(teacher, texts, bundle, resolve(AdaptConfig, given, STUDENTS[name]))
         verify(bundle, read_manifest(bundle, "student"))
     sample = corpus.at(np.arange(min(len(corpus), LATENCY_TEXTS)))
-    rows = with_best(_rows(bundles, sample, settings, shared))
+    rows = with_best(_rows(bundles, sample, labelled))
     _write(folder, key, rows)
     return rows
 
@@ -121,10 +124,11 @@ def _names(config: ParetoConfig) -> list[str]:
 
 
 def _require_free_size(config: AdaptConfig) -> None:
-    if config.budget is not None or config.latency_ms is not None or config.student_layers is not None:
+    sized = (config.budget, config.latency_ms, config.student_layers)
+    if any(value is not None for value in sized) or config.student == "static":
         raise ConfigError(
             "pareto sets the students' sizes itself",
-            expected="no budget, latency_ms or student_layers",
+            expected="no budget, latency_ms, student_layers or static student",
             fix="leave them out; --students names what is compared",
         )
 
@@ -149,9 +153,7 @@ def _claim(folder: Path, key: dict[str, Any]) -> None:
     write_json(mark, {"identity": key, "students": []})
 
 
-def _rows(
-    bundles: dict[str, Path], texts: Sequence[Example], config: ParetoConfig, shared: InputConfig
-) -> list[Student]:
+def _rows(bundles: dict[str, Path], texts: Sequence[Example], labelled: Sequence[Example] | None) -> list[Student]:
     manifests = {name: read_manifest(bundle, "student") for name, bundle in bundles.items()}
     networks = [load_network(bundles[name], manifest) for name, manifest in manifests.items()]
     with cpu_threads(1):
@@ -169,18 +171,23 @@ def _rows(
                 size_bytes=facts["size_bytes"],
                 latency_ms_p50=float(np.median(taken)),
                 teacher_agreement=facts["teacher_agreement"],
-                accuracy=_accuracy(bundles[name], config, shared),
+                accuracy=None if labelled is None else evaluate(bundles[name], labelled).accuracy,
             )
         )
     return rows
 
 
-def _accuracy(bundle: Path, config: ParetoConfig, shared: InputConfig) -> float | None:
+def _labelled(manifest: Manifest, config: ParetoConfig, shared: InputConfig) -> Sequence[Example] | None:
+    """The labelled file, read before any student is made, so that hours do not end in a mistake."""
     if config.labelled is None:
+        if config.label_names is not None:
+            raise ConfigError(
+                "label_names belong to a labelled file", expected="labelled", got="none", fix="name the file, too"
+            )
         return None
     reading: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
     reading |= {"label_column": config.label_column, "label_names": config.label_names}
-    return evaluate(bundle, config.labelled, **reading).accuracy
+    return labelled_examples(manifest, config.labelled, EvaluateConfig(**reading))[0]
 
 
 def with_best(rows: Sequence[Student]) -> list[Student]:

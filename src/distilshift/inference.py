@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distilshift.data.batch import TokenStore, sorted_batches
+from distilshift.data.windows import long_windows, mean_over_windows, window_count
 from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
 from distilshift.first_token import first_token_only
+from distilshift.metrics import softmax
 from distilshift.run import ALONE, Crew
 from distilshift.types import Example
 
@@ -92,13 +94,24 @@ def _as_precise(inputs: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[s
 
 
 def bundle_logits(
-    bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0
+    bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0, max_windows: int = 1
 ) -> NDArray[np.float32]:
-    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number."""
-    classifier = load_classifier(str(bundle), max_length)
-    store = classifier.tokenise(examples)
-    with cpu_threads(threads):
+    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number.
+
+    Of a text that is read in windows, the log of their mean probabilities, as of `predict.Network.logits`.
+    """
+    classifier, limits = load_classifier(str(bundle), max_length), (max_length, max_windows)
+
+    def read(texts: Sequence[Example]) -> NDArray[np.float32]:
+        store = classifier.tokenise(texts)
         return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+
+    with cpu_threads(threads):
+        own, parts = read(examples), list(long_windows(examples, *limits))
+        if not parts:
+            return own
+        counts = np.array([window_count(item, *limits) for item in examples])
+        return np.log(mean_over_windows(softmax(own), softmax(read(parts)), counts)).astype(np.float32)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
 from distilshift.shards import Rows
-from distilshift.target_prior import Move, TargetPrior, estimated_prior, with_parts
+from distilshift.target_prior import MIN_TEXTS, Move, TargetPrior, estimated_prior, with_parts
 from distilshift.views import Reading
 
 # Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
@@ -132,7 +132,8 @@ class Judge:
             # The beginnings, since the statistics are of texts that were cut, too.
             other = estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
             parts = self._parts()
-            return other if parts is None else with_parts(other, part_share(signals_of(parts, self._temperature)))
+            signals = np.empty((0, 0)) if parts is None else signals_of(parts, self._temperature)
+            return with_parts(other, part_share(signals)) if len(signals) >= MIN_TEXTS else other
 
         return TargetPrior.from_json(self._kept("target-prior", choose))
 

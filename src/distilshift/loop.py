@@ -22,6 +22,7 @@ from distilshift.checkpoint import load_weights, restore_checkpoint, save_checkp
 from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.batch import WINDOW_BATCHES, shuffled_batches
 from distilshift.encoder import plain_attention
+from distilshift.errors import ModelError
 from distilshift.first_token import first_token_only
 from distilshift.frozen import without_dropout
 from distilshift.parallel import Batch, any_of
@@ -132,9 +133,21 @@ def train_once(
         load_weights(run, kept, model)
         return
     train(model, objective, config, accelerator, run)
+    _require_numbers(model, config)
     finish()
     save_weights(run, kept, model)
     run.drop(config.name)
+
+
+def _require_numbers(model: Any, config: LoopConfig) -> None:
+    """Stop a training that has diverged before anything is made of it."""
+    if not all(bool(values.isfinite().all()) for values in model.parameters()):
+        raise ModelError(
+            f"the training '{config.name}' has diverged",
+            expected="weights that are finite numbers",
+            got=f"others, with a learning rate of {config.learning_rate:g}",
+            fix="lower the learning rate, or raise the temperature if it is under 1",
+        )
 
 
 def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Accelerator, run: RunDirectory) -> None:

@@ -60,7 +60,9 @@ def shorten_positions(model: Any, positions: int) -> None:
     """Leave only the first rows of the position table, in place."""
     embeddings = model.base_model.embeddings
     table = embeddings.position_embeddings
-    embeddings.position_embeddings = _table(table.weight[:positions], table.padding_idx)
+    shorter = _table(table.weight[:positions], table.padding_idx)
+    shorter.weight.requires_grad_(table.weight.requires_grad)  # a static student's never learns
+    embeddings.position_embeddings = shorter
     for name in ("position_ids", "token_type_ids"):
         if (buffer := getattr(embeddings, name, None)) is not None:
             setattr(embeddings, name, buffer[:, :positions].clone())

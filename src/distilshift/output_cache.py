@@ -14,10 +14,12 @@ import numpy as np
 
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier
+from distilshift.errors import UnsafeError
 from distilshift.files import new_file, output_errors
 from distilshift.journal import fingerprint
 from distilshift.mapped import Arrays, map_arrays
 from distilshift.run import Crew, fingerprint_array
+from distilshift.scan.tensors import metadata_of
 from distilshift.stage import versions
 
 _LOG = logging.getLogger("distilshift")
@@ -26,6 +28,8 @@ _LOG = logging.getLogger("distilshift")
 ORIGIN = ("_name_or_path", "transformers_version")
 # Texts whose token ids are hashed at once.
 CHUNK_TEXTS = 1_024
+# Of a file's notes: what its arrays are hashed to, since it outlives the run that made it.
+_DIGEST = "sha256"
 
 
 def kept_outputs(folder: Path, key: str, crew: Crew) -> Arrays | None:
@@ -51,10 +55,17 @@ def _readable(path: Path) -> Arrays | None:
     if not path.is_file():
         return None
     try:
-        return map_arrays(path)
-    except (ValueError, KeyError, TypeError, AttributeError):  # what a damaged header comes to
-        _LOG.warning("%s is damaged and is made anew", path)
-        return None
+        arrays = map_arrays(path)
+        if metadata_of(path).get(_DIGEST) == _digest(arrays):
+            return arrays
+    except (ValueError, KeyError, TypeError, AttributeError, UnsafeError):  # what a damaged header comes to
+        pass
+    _LOG.warning("%s is damaged and is made anew", path)
+    return None
+
+
+def _digest(arrays: Arrays) -> str:
+    return fingerprint({name: fingerprint_array(values) for name, values in sorted(arrays.items())})
 
 
 def keep_outputs(folder: Path, key: str, values: Arrays, crew: Crew) -> None:
@@ -69,7 +80,7 @@ def keep_outputs(folder: Path, key: str, values: Arrays, crew: Crew) -> None:
     if crew.leads:
         # Whole and on the disk before it has its name.
         with output_errors(path), new_file(path, overwrite=True) as part:
-            save_file(values, part)
+            save_file(values, part, {_DIGEST: _digest(values)})
 
 
 def key_of(classifier: Classifier, store: TokenStore, span: slice, precision: str) -> str:

@@ -25,8 +25,9 @@ from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import ConfigError
+from distilshift.errors import ConfigError, OutputError
 from distilshift.files import output_errors
+from distilshift.inference import cpu_threads
 from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
@@ -88,6 +89,7 @@ def adapt(
     require_compatible(settings)
     check_budget(settings)
     require_room(folder, overwrite)
+    _require_apart(folder, teacher, settings.student)
     source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
@@ -98,7 +100,7 @@ def adapt(
             Path(cache).mkdir(parents=True, exist_ok=True)
     key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     accelerator = make_accelerator(settings)
-    with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+    with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         run.shared = Path(cache) if cache else None
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
@@ -109,6 +111,13 @@ def adapt(
                 write_student(folder, made, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
+
+
+def _require_apart(output: Path, *inputs: str | Path | None) -> None:
+    """Refuse to replace what the student is made of."""
+    for path in inputs:
+        if path and output.exists() and Path(path).exists() and output.samefile(path):
+            raise OutputError(f"{output} is what the student is made of", fix="choose another output")
 
 
 def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | BlackBox, Manifest]:
@@ -131,6 +140,11 @@ def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | Bla
             "The teacher was taught on %d tokens of a text, and reads %d here; what it knows of its own domain is of "
             "the former. --max-length %d, or max_length, reads as many.",
             *(manifest.max_length, config.max_length, manifest.max_length),
+        )
+    if config.max_length > manifest.max_length:
+        log.info(
+            "The teacher sees %d tokens of a text, and so does its student: of max_length %d, the rest is not used.",
+            *(manifest.max_length, config.max_length),
         )
     return source, manifest
 
@@ -268,8 +282,9 @@ def _second_opinion(
 
 def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:
     """The class shares of the target, (classes,), where they were given or estimated; None where nothing is known."""
-    prior = judgement.prior or given_prior(config.target_prior, manifest.label_names)
-    return prior.array() if prior and prior.origin not in ("uniform", "unclear") else None
+    given = given_prior(config.target_prior, manifest.label_names)
+    prior = judgement.prior or given
+    return prior.array() if prior and (given or prior.origin not in ("uniform", "unclear")) else None
 
 
 def _within_budget(

@@ -17,9 +17,7 @@ def hardware_multiplies_bf16(device: torch.device) -> bool:
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """An Accelerator in the wanted precision; a config with threads sets PyTorch's."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    """An Accelerator in the wanted precision."""
     # One process may run several stages in different precisions; Accelerate keeps the first one's otherwise.
     AcceleratorState._reset_state()
     precision = resolve_precision(config.precision)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 import onnxruntime
@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
+from distilshift.config.base import MAX_BATCH, MAX_THREADS
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.data.check import as_example
+from distilshift.data.check import as_example, require_pairs
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
-from distilshift.errors import BundleError, DataError
+from distilshift.errors import BundleError, ConfigError, DataError
 from distilshift.metrics import softmax
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
@@ -183,8 +184,8 @@ class Predictor:
     predictor.predict(["A joy to use."])[0].label
     """
 
-    def __init__(self, network: Network, label_names: list[str]) -> None:
-        self._network, self.label_names = network, label_names
+    def __init__(self, network: Network, label_names: list[str], pair_column: str | None = None) -> None:
+        self._network, self.label_names, self._pair_column = network, label_names, pair_column
 
     @classmethod
     def load(
@@ -201,18 +202,27 @@ class Predictor:
 
         Raises:
             BundleError: not a student bundle, damaged, or its parts do not fit together.
+            ConfigError: an option is out of its range.
         """
+        if model not in get_args(OnnxChoice):
+            raise _out_of_range("model", " or ".join(get_args(OnnxChoice)), model)
+        _require_number("threads", threads, 0, MAX_THREADS)
+        _require_number("max_windows", max_windows, 0)
         folder = Path(bundle)
         manifest = read_manifest(folder, "student")
-        return cls(load_network(folder, manifest, model, threads, max_windows), manifest.label_names)
+        network = load_network(folder, manifest, model, threads, max_windows)
+        return cls(network, manifest.label_names, manifest.pair_column)
 
     def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
         """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1.
 
         Raises:
-            DataError: one text was given instead of a list, or a text is unusable.
+            DataError: one text was given instead of a list; a text is unusable, or no pair where pairs are read.
+            ConfigError: the batch size is out of its range.
         """
+        _require_number("batch_size", batch_size, 1, MAX_BATCH)
         examples = [as_example(text) for text in _several(texts)]
+        require_pairs(examples, self._pair_column)
         if not examples:
             return np.empty((0, len(self.label_names)))
         return softmax(self._network.logits(examples, batch_size))
@@ -232,10 +242,15 @@ class Predictor:
 
         Yields:
             each text with its prediction, or with None if it is an example that carries a problem.
+
+        Raises:
+            DataError, ConfigError: as of `probabilities`.
         """
+        _require_number("batch_size", batch_size, 1, MAX_BATCH)
         source = map(as_example, _several(texts))
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
+            require_pairs(usable, self._pair_column)
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
             for item in chunk:
                 yield item, self._prediction(next(rows)) if item.problem is None else None
@@ -243,6 +258,16 @@ class Predictor:
     def _prediction(self, row: NDArray[np.float64]) -> Prediction:
         shares = dict(zip(self.label_names, map(float, row), strict=True))
         return Prediction(self.label_names[int(row.argmax())], shares)
+
+
+def _require_number(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Hold an option of a Python call to its range; those of the command line have been."""
+    if value < least or (most is not None and value > most):
+        raise _out_of_range(name, f"{least} or more" if most is None else f"{least} to {most:,}", value)
+
+
+def _out_of_range(name: str, expected: str, got: object) -> ConfigError:
+    return ConfigError(f"{name} is out of its range", expected=expected, got=str(got), fix="choose another")
 
 
 def load_network(

@@ -12,13 +12,14 @@ reason to think that their present ones are its error (`target_prior.Move`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from distilshift import progress
 from distilshift.data.batch import TokenStore
@@ -44,6 +45,8 @@ MIN_CORRELATION = 0.3
 # Both chosen on the development pairs (benchmarks/LOG.md).
 LONGEST_RUN = 3
 RIDGE = 2.0
+# More pieces than a vocabulary has: three of them, and which text of a pair they are of, fit in 64 bits.
+PIECES = 2**20
 # Of moving class shares: each is a pass over the logits.
 ALIGNING_ROUNDS = 300
 
@@ -127,7 +130,7 @@ def _said(
     targets -= targets.mean(axis=0)
     said = np.zeros_like(own)
     for block in _blocks(len(own), seed):
-        kernel = similarities([features(*words.row(index), special) for index in block])
+        kernel = similarities(features(*words.row(index), special) for index in block)
         said[block] = leave_one_out(kernel, targets[block], RIDGE)
         advance(len(block))
     spread = own - own.mean(axis=0)
@@ -147,8 +150,8 @@ def _blocks(size: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield np.sort(block)
 
 
-def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Sequence[int]) -> list[str]:
-    """A text's pieces and runs of them, up to three; those of a pair's second text are others than its first one's.
+def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Sequence[int]) -> NDArray[np.int64]:
+    """A text's pieces and runs of them, up to three, each once, as numbers; a pair's second text has others.
 
     Args:
         ids: (tokens,).
@@ -156,25 +159,37 @@ def features(ids: NDArray[np.int32], type_ids: NDArray[np.uint8], special: Seque
         special: ids that are no words.
     """
     kept = ~np.isin(ids, special)
-    found: list[str] = []
-    for mark, part in (("", ids[kept & (type_ids == 0)]), ("|", ids[kept & (type_ids == 1)])):
-        pieces = [str(piece) for piece in part.tolist()]
-        for length in range(1, LONGEST_RUN + 1):
-            runs = zip(*(pieces[start:] for start in range(length)), strict=False)
-            found += [mark + " ".join(run) for run in runs]
-    return found
+    return np.unique(np.concatenate([2 * _runs(ids[kept & (type_ids == part)]) + part for part in (0, 1)]))
 
 
-def similarities(texts: Sequence[list[str]]) -> NDArray[np.float64]:
+def _runs(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """A number for each piece and each run: its pieces are the digits, of which 0 is none."""
+    pieces = ids.astype(np.int64) % (PIECES - 1) + 1
+    found, run = [pieces], pieces
+    for length in range(1, LONGEST_RUN):
+        run = run[:-1] * PIECES + pieces[length:]
+        found.append(run)
+    return np.concatenate(found)
+
+
+def similarities(texts: Iterable[NDArray[np.int64]]) -> NDArray[np.float64]:
     """Cosines of texts by their features, (texts, texts), by TF-IDF.
 
     How often a feature occurs in a text does not count (benchmarks/LOG.md); what occurs in one text only is left out.
+    Features are numbers and no strings, since long documents have millions of them.
     """
-    vectorizer = TfidfVectorizer(analyzer=list, min_df=2, binary=True)
-    try:
-        rows = vectorizer.fit_transform(texts)
-    except ValueError:  # nothing is in two texts
-        return np.zeros((len(texts), len(texts)))
+    own = list(texts)
+    every, counts = np.unique(np.concatenate(own), return_counts=True)
+    shared = every[counts > 1]
+    if not len(shared):
+        return np.zeros((len(own), len(own)))
+    columns = []
+    for codes in own:
+        places = np.minimum(np.searchsorted(shared, codes), len(shared) - 1)
+        columns.append(places[shared[places] == codes])
+    indices, ends = np.concatenate(columns), np.cumsum([0, *map(len, columns)])
+    found = csr_matrix((np.ones(len(indices)), indices, ends), (len(own), len(shared)))
+    rows = TfidfTransformer().fit_transform(found)
     return np.asarray((rows @ rows.T).todense(), np.float64)
 
 

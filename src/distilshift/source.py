@@ -25,7 +25,7 @@ from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError, ModelError
 from distilshift.files import require_free
-from distilshift.inference import forward_all
+from distilshift.inference import cpu_threads, forward_all
 from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.parallel import Batch, crew_of
 from distilshift.precision import make_accelerator
@@ -114,7 +114,7 @@ def teach(
     names = sorted({str(item.label) for item in training})
     key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
     accelerator = make_accelerator(settings)
-    with open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+    with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         if not placed(folder, overwrite, run, finished("teach")):
             _teach(folder, names, training, validation, settings, accelerator, run, overwrite)
     statistics = read_manifest(folder, "teacher").statistics

@@ -6,7 +6,6 @@ a text or for a number a text. What weights themselves have learnt, no such look
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,13 +15,11 @@ from distilshift.bundle import MANIFEST, Manifest, Statistics, read_manifest, ve
 from distilshift.card import student_card, teacher_card
 from distilshift.config import AdaptConfig, ImportConfig, TeachConfig
 from distilshift.errors import LeakError
-from distilshift.expected_tensors import unexpected_tensors
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
-from distilshift.scan.onnx import check_onnx
 from distilshift.scan.refusal import brief
-from distilshift.scan.tensors import Shapes, elements, metadata_of, tensor_shapes
 from distilshift.scan.tokenizer import MAX_TOKENIZER_BYTES
+from distilshift.strict_tensors import NETWORKS, in_tensors
 
 _FILES = frozenset(
     {
@@ -30,7 +27,6 @@ _FILES = frozenset(
         *("special_tokens_map.json", "added_tokens.json"),
     }
 )
-_ONNX = ("onnx/model.onnx", "onnx/model_quantized.onnx")
 # Sentences that distilshift writes itself are shorter; of a text no more than its beginning could hide below.
 MAX_TEXT_CHARS, MAX_REASON_CHARS = 120, 400
 _REASONS = frozenset({"adaptation_reason", "target_prior_reason", "feedback_reason"})
@@ -41,13 +37,12 @@ _BY_CLASS = ("label_names", "target_prior")
 # Strings and numbers of a file, and characters of its strings: for all, for a class, and for a pair of classes.
 _MAX_VALUES = (2_000, 8, 1)
 _MAX_CHARS = (30_000, 4 * MAX_TEXT_CHARS, 0)
-_MAX_PIECE_WORDS, _MAX_PIECE_CHARS = 3, 128
-_MAX_NOTE_CHARS = 64
-# Of a network's parts, as exporters make them.
-_NAME = re.compile(r"[\w.:/+\-]{1,160}", re.ASCII)
-# Rows that an embedding may have beyond its vocabulary: sizes are rounded up for speed.
-_SPARE_ROWS = 128
-_SMALL_CONSTANT = 4_096
+# Of pieces: words where they may have a space; characters of the longest (rulers of dashes), and on average (some 6).
+_MAX_PIECE_WORDS, _MAX_PIECE_CHARS, _MAX_MEAN_CHARS = 3, 128, 16
+_TOKENIZER = "tokenizer.json"
+_OF_ADDED = frozenset({"content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"})
+# SentencePiece's own, of XLM-RoBERTa, has some 320,000.
+_MAX_MAP_CHARS = 512 * 1024
 
 
 def require_strict(bundle: Path) -> Manifest:
@@ -73,14 +68,14 @@ def require_strict(bundle: Path) -> Manifest:
 
 def findings(bundle: Path, manifest: Manifest) -> Iterator[str]:
     """What a verified bundle has that distilshift would not have put there, each in a few words."""
-    allowed = _FILES | set(_ONNX if manifest.kind == "student" else ())
+    allowed = _FILES | set(NETWORKS if manifest.kind == "student" else ())
     yield from (f"the file {name}" for name in sorted(manifest.files) if name not in allowed)
     yield from _in_manifest(bundle, manifest)
     for name in sorted(manifest.files):
-        if name.endswith(".json") and name != "tokenizer.json":
+        if name.endswith(".json") and name != _TOKENIZER:
             yield from _long_values(read_object(bundle / name, MAX_CONFIG_BYTES), name, len(manifest.label_names))
     yield from _in_tokenizer(bundle)
-    yield from _in_tensors(bundle, manifest)
+    yield from in_tensors(bundle, manifest)
     yield from _in_card(bundle, manifest)
 
 
@@ -106,7 +101,7 @@ def _split(config: Any) -> Any:
     return config | {name: value.split(",") for name, value in named.items()}
 
 
-def _long_values(content: Any, where: str, classes: int) -> Iterator[str]:
+def _long_values(content: Any, where: str, classes: int = 0) -> Iterator[str]:
     """Strings that could be a text, and lists, or a whole, that could have an entry a text."""
     waiting: list[tuple[str, Any]] = [("", content)]
     leaves = characters = 0
@@ -132,82 +127,45 @@ def _long_values(content: Any, where: str, classes: int) -> Iterator[str]:
 
 def _in_tokenizer(bundle: Path) -> Iterator[str]:
     content = read_object(bundle / "tokenizer.json", MAX_TOKENIZER_BYTES)
-    vocabulary = content["model"]["vocab"]
-    pieces = vocabulary if isinstance(vocabulary, dict) else [entry[0] for entry in vocabulary]
-    added = [entry["content"] for entry in content.get("added_tokens") or []]
-    for piece in [*pieces, *added]:
-        if len(piece.split()) > _MAX_PIECE_WORDS:
-            yield f"tokenizer.json: a piece of {len(piece.split())} words, {brief(piece)}"
-        elif len(piece) > _MAX_PIECE_CHARS:  # not all languages write spaces
-            yield f"tokenizer.json: a piece of {len(piece)} characters, {brief(piece)}"
-    known = {*pieces, *added}
-    for merge in content["model"].get("merges") or []:
+    model, added = content["model"], content.get("added_tokens") or []
+    pieces = list(model["vocab"]) if isinstance(model["vocab"], dict) else [entry[0] for entry in model["vocab"]]
+    names = [entry["content"] for entry in added]
+    words = 1 if model.get("type") == "WordPiece" else _MAX_PIECE_WORDS
+    yield from _in_pieces(pieces, words)
+    yield from _in_pieces(names, _MAX_PIECE_WORDS)
+    known = {*pieces, *names}
+    for merge in model.get("merges") or []:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not {*parts, "".join(parts)} <= known:
             yield f"tokenizer.json: a merge of no pieces, {brief(merge)}"
-    model = {key: value for key, value in content["model"].items() if key not in ("vocab", "merges")}
-    yield from _long_values(model, "tokenizer.json", 0)
+    for entry in added:
+        yield from (f"tokenizer.json: an added token has {brief(key)}" for key in entry if key not in _OF_ADDED)
+    yield from _long_values({key: value for key, value in model.items() if key not in ("vocab", "merges")}, _TOKENIZER)
     rest = {key: value for key, value in content.items() if key not in ("model", "added_tokens")}
-    charsmap = "precompiled_charsmap"
-    for key in ("normalizer",):
-        rest[key] = _without(rest.get(key), charsmap)
-    yield from _long_values(rest, "tokenizer.json", 0)
+    yield from _long_values(_without_character_maps(rest), _TOKENIZER)
 
 
-def _without(value: Any, key: str) -> Any:
-    """Values without an entry, however deep: SentencePiece's map of characters is one long string."""
+def _in_pieces(pieces: list[str], words: int) -> Iterator[str]:
+    for piece in pieces:
+        if len(piece.split()) > words or (words == 1 and piece != piece.strip()):
+            yield f"tokenizer.json: a piece of {len(piece.split())} words, {brief(piece)}"
+        elif len(piece) > _MAX_PIECE_CHARS:  # not all languages write spaces
+            yield f"tokenizer.json: a piece of {len(piece)} characters, {brief(piece)}"
+    mean = sum(map(len, pieces)) / max(1, len(pieces))
+    if mean > _MAX_MEAN_CHARS:
+        yield f"tokenizer.json: pieces of {mean:.0f} characters on average, {brief(pieces[-1])} the last"
+
+
+def _without_character_maps(value: Any) -> Any:
+    """Values without SentencePiece's maps of characters, however deep: each is one long string."""
     if isinstance(value, list):
-        return [_without(entry, key) for entry in value]
-    if isinstance(value, dict):
-        return {name: _without(entry, key) for name, entry in value.items() if name != key}
-    return value
-
-
-def _in_tensors(bundle: Path, manifest: Manifest) -> Iterator[str]:
-    config = read_object(bundle / "config.json", MAX_CONFIG_BYTES)
-    shapes = tensor_shapes(bundle / "model.safetensors")
-    yield from unexpected_tensors(shapes, config, len(manifest.label_names))
-    spare = int(config.get("vocab_size") or 0) - _pieces(bundle)
-    if spare > _SPARE_ROWS:
-        yield f"{spare} rows of the embedding that belong to no piece of the tokenizer"
-    notes = {k: v for k, v in metadata_of(bundle / "model.safetensors").items() if (k, v) != ("format", "pt")}
-    if notes:
-        yield f"model.safetensors: notes {brief(notes)}"
-    for name in _ONNX:
-        if name in manifest.files:
-            yield from _in_network(bundle / name, shapes)
-
-
-def _pieces(bundle: Path) -> int:
-    content = read_object(bundle / "tokenizer.json", MAX_TOKENIZER_BYTES)
-    vocabulary = content["model"]["vocab"]
-    highest = max(vocabulary.values()) if isinstance(vocabulary, dict) else len(vocabulary) - 1
-    return 1 + max([highest, *(entry["id"] for entry in content.get("added_tokens") or [])])
-
-
-def _in_network(path: Path, tensors: Shapes) -> Iterator[str]:
-    """A network's constants are the model's tensors, transposed or quantised, and small things that go with them."""
-    known, network = {_sides(shape) for shape in tensors.values()}, check_onnx(path)
-    constants = network.constants.items()
-    others = {name: s for name, s in constants if _sides(s) not in known and not _is_packed(s, tensors)}
-    for name, shape in others.items():
-        if elements({name: shape}) > _SMALL_CONSTANT:
-            yield f"{path.name}: the constant {name.partition(' ')[2]} {list(shape)}"
-    small = elements(others)
-    if small > elements(tensors) // 50 + _SMALL_CONSTANT:
-        yield f"{path.name}: {small:,} numbers in small constants"
-    yield from (f"{path.name}: a note, {brief(n)}" for n in network.notes if len(n) > _MAX_NOTE_CHARS)
-    yield from (f"{path.name}: the name {brief(name)}" for name in network.names if not _NAME.fullmatch(name))
-
-
-def _is_packed(shape: tuple[int, ...], tensors: Shapes) -> bool:
-    """Whether it may be a table of several numbers to a byte, or its blocks' scales: narrower by a whole factor."""
-    tables = [table for table in tensors.values() if len(table) == len(shape) == 2]
-    return any(rows == shape[0] and shape[1] and width % shape[1] == 0 for rows, width in tables)
-
-
-def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(side for side in shape if side != 1))
+        return [_without_character_maps(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    charsmap = value.get("precompiled_charsmap")
+    is_map = value.get("type") == "Precompiled" and isinstance(charsmap, str) and len(charsmap) <= _MAX_MAP_CHARS
+    dropped = "precompiled_charsmap" if is_map else None
+    return {key: _without_character_maps(entry) for key, entry in value.items() if key != dropped}
 
 
 def _in_card(bundle: Path, manifest: Manifest) -> Iterator[str]:

@@ -163,7 +163,7 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
     if statistics is None or statistics.validation_confidence is None:
         return _uniform(classes, "Uniform class shares: the teacher's bundle has no statistics to estimate them with.")
     validation_texts = int(np.sum(statistics.validation_confusion))
-    doubt = _doubt(probabilities, statistics, min(texts, validation_texts))
+    doubt = _doubt(probabilities, statistics, validation_texts)
     if doubt:
         return _uniform(classes, f"Uniform class shares: {doubt}.")
     estimates = _estimates(probabilities, statistics)
@@ -202,10 +202,12 @@ def _unclear(uniform: TargetPrior) -> TargetPrior:
     return TargetPrior(uniform.shares, "unclear", reason + "may be one class only.")
 
 
-def _doubt(probabilities: Floats, statistics: Statistics, fewest: int) -> str:
+def _doubt(probabilities: Floats, statistics: Statistics, validation_texts: int) -> str:
     """Why no estimate is worth making; empty where one is."""
-    if fewest < MIN_TEXTS:
+    if len(probabilities) < MIN_TEXTS:
         return f"there are fewer than {MIN_TEXTS} texts to estimate them with"
+    if validation_texts < MIN_TEXTS:
+        return f"the teacher was validated on {validation_texts} texts, and {MIN_TEXTS} are wanted to estimate others"
     if min(statistics.class_prior) <= 0:
         return "the source lacks a class"
     assert statistics.validation_confidence is not None  # the caller has looked

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from distilshift import AdaptConfig, Predictor, adapt, evaluate, teach
 from distilshift.bundle import read_manifest
 from distilshift.calibration import fit_temperature
 from distilshift.config import LabelledInputConfig
-from distilshift.errors import ConfigError, DataError
+from distilshift.errors import ConfigError, DataError, OutputError
 from distilshift.evaluation import score
 from distilshift.inference import bundle_logits
 from distilshift.predict import STREAM_BATCHES
@@ -110,6 +111,27 @@ def labelled(source_file: Path) -> list[Example]:
     """The 200 texts of the teacher, with their labels by turns."""
     rows = [json.loads(line) for line in source_file.read_text().splitlines()]
     return [Example(row["text"], None, row["label"]) for row in rows]
+
+
+def test_what_the_student_is_made_of_is_not_replaced(teacher_bundle: Path, target_file: Path, tmp_path: Path):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(teacher_bundle, teacher)
+    (tmp_path / "link").symlink_to("teacher")
+    with pytest.raises(OutputError, match="is what the student is made of"):
+        adapt(tmp_path / "link", target_file, teacher, overwrite=True)
+    with pytest.raises(OutputError, match="is what the student is made of"):
+        adapt(teacher_bundle, target_file, teacher, overwrite=True, student=str(teacher))
+    assert read_manifest(teacher).kind == "teacher"
+
+
+def test_the_shortest_texts_make_a_student(teacher_bundle: Path, target_file: Path, tmp_path: Path, caplog: Any):
+    """Networks are traced with an example, which must not be longer than what they read."""
+    caplog.set_level("INFO")
+    adapt(teacher_bundle, target_file, tmp_path / "s", method="none", distil_epochs=1, spans=0, max_length=8)
+    assert Predictor.load(tmp_path / "s").predict(["good film"])
+    assert "The teacher was taught on 32 tokens" in caplog.text
+    adapt(teacher_bundle, target_file, tmp_path / "t", method="none", distil_epochs=1, spans=0, max_length=64)
+    assert "sees 32 tokens of a text, and so does its student: of max_length 64" in caplog.text
 
 
 def test_a_stream_keeps_its_order_and_the_place_of_bad_rows(student_bundle: Path, labelled: list[Example]):

@@ -102,6 +102,15 @@ def test_spans_have_their_texts_labels_and_zeros_a_logarithm(tiny_encoder: Path,
     assert np.isfinite(box.reading().beginnings[np.arange(2)]).all()
 
 
+def test_the_files_encoding_is_heeded(tmp_path: Path, tiny_encoder: Path):
+    (tmp_path / "p.csv").write_bytes("schlecht,schön\n0.5,0.5\n".encode("latin-1"))
+    (tmp_path / "t.txt").write_text("good\n")
+    options = {"teacher_probabilities": str(tmp_path / "p.csv"), "student": str(tiny_encoder)}
+    with pytest.raises(DataError, match=r"a byte is not utf-8.*name its encoding \(--encoding\); none of its rows"):
+        BlackBox.open(AdaptConfig(**options))
+    assert BlackBox.open(AdaptConfig(**options, encoding="latin-1")).said.label_names == ["schlecht", "schön"]
+
+
 def test_a_budget_keeps_texts_and_rows_together():
     generator = np.random.default_rng(0)
     first = generator.uniform(size=40)

@@ -21,6 +21,8 @@ GOOD = Example("a book", label="fine")
         ([Example("a", "\t", "fine")], "a blank one at index 0"),
         ([GOOD, Example("a", "b", "fine")], "both, first at index 1"),
         ([GOOD, Example("a")], "none at index 1"),
+        ([GOOD, Example("a", label=1)], "1 at index 1"),  # type: ignore[arg-type]  # what this is about
+        ([GOOD, Example("a", label="")], "'' at index 1"),
     ],
 )
 def test_unusable_examples_are_named(examples: list[Example], got: str):

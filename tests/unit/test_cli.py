@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from distilshift.cli.evaluate_ import _show
 from distilshift.cli.main import VERBS
 from distilshift.cli.predict_ import _writer
 from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
-from distilshift.errors import OutputError
+from distilshift.errors import ConfigError, DataError, OutputError
 from distilshift.types import Evaluation
+from forged import reseal
 
 TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
 CONFIGS = {
@@ -167,6 +169,34 @@ def test_pairs_are_read_and_written(run_cli: Any, student_bundle: Path, tmp_path
     ]
 
 
+def test_a_bundle_of_pairs_labels_no_single_text(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    bundle = tmp_path / "pairs"
+    shutil.copytree(student_bundle, bundle)
+    reseal(bundle, config=read_manifest(bundle).config | {"pair_column": "other"})
+    (tmp_path / "a.csv").write_text("text,other,label\ngood film,bad book,positive\nbad,good,negative\n")
+    for verb in ("predict", "evaluate"):
+        done = run_cli(verb, bundle, tmp_path / "a.csv")
+        assert (done.code, done.out) == (2, "")
+        assert "the bundle labels pairs of texts: expected two texts, got one. Fix: " in done.err
+        assert run_cli(verb, bundle, tmp_path / "a.csv", "--pair-column", "other").code == 0
+    predictor = Predictor.load(bundle)
+    with pytest.raises(DataError, match="pairs of texts"):
+        predictor.predict(["good film"])
+    with pytest.raises(DataError, match="pairs of texts"):
+        next(predictor.stream(["good film"]))
+    assert len(predictor.predict([("good film", "bad book")])) == 1
+    assert "expected pairs, got a text" in run_cli("predict", bundle, "good film", "--pair-column", "other").err
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv.gz", "a.parquet", "a.txt"])
+def test_an_output_is_not_what_its_name_denies(run_cli: Any, student_bundle: Path, tmp_path: Path, name: str):
+    done = run_cli("predict", student_bundle, "good", "-o", tmp_path / name)
+    assert (done.code, "expected the ending .jsonl or .csv" in done.err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+    assert run_cli("predict", student_bundle, "good", "-o", tmp_path / "a.CSV").code == 0
+    assert (tmp_path / "a.CSV").read_text().startswith("text,label,")
+
+
 def test_a_class_that_is_called_as_a_column_is_written_to_jsonl_alone(tmp_path: Path):
     csv_file = _writer(str(tmp_path / "a.csv"), None, ["incident", "problem"], False, False)
     with pytest.raises(OutputError, match=r"got problem\. Fix: pass --format jsonl"), csv_file:
@@ -181,6 +211,8 @@ def test_what_is_no_file_is_not_replaced(run_cli: Any, student_bundle: Path, tmp
     done = run_cli("predict", student_bundle, "good", "-o", tmp_path / "pipe", "--overwrite")
     assert (done.code, "pipe is no file" in done.err) == (2, True)
     assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "circle").symlink_to("circle")
+    assert "circle is no file" in run_cli("predict", student_bundle, "good", "-o", tmp_path / "circle").err
     (tmp_path / "real.jsonl").write_text("old")
     (tmp_path / "link.jsonl").symlink_to("real.jsonl")
     assert run_cli("predict", student_bundle, "good", "-o", tmp_path / "link.jsonl", "--overwrite").code == 0
@@ -196,6 +228,25 @@ def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
     assert "\x1b" not in shown
 
 
+def test_a_table_of_many_classes_is_whole(capsys: pytest.CaptureFixture[str]):
+    names = tuple(f"the class of the number {index}" for index in range(24))
+    confusion = tuple(tuple(1000 + 24 * row + column for column in range(24)) for row in range(24))
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, confusion))
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert rows == [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
+
+
+def test_a_teacher_is_measured_on_whole_texts_as_its_student_is(run_cli: Any, teacher_bundle: Path, tmp_path: Path):
+    """Each text's beginning is contrary to the rest of it."""
+    lines = [{"text": "bad " * 22 + "good " * 88, "label": "positive"}, {"text": "awful", "label": "negative"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert evaluate(teacher_bundle, tmp_path / "a.jsonl").accuracy == 1.0
+    assert evaluate(teacher_bundle, tmp_path / "a.jsonl", max_windows=1).accuracy == 0.5
+    done = run_cli("evaluate", teacher_bundle, tmp_path / "a.jsonl", "--model", "int8")
+    assert (done.code, "is a teacher, which has no int8 network" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("choice", ["fp32", "int8"])
 def test_either_network_can_be_chosen(run_cli: Any, student_bundle: Path, choice: str):
     (row,) = rows_of(run_cli("predict", student_bundle, "good film", "--model", choice).out)
@@ -203,6 +254,21 @@ def test_either_network_can_be_chosen(run_cli: Any, student_bundle: Path, choice
     assert row["probabilities"] == wanted.probabilities
     other = Predictor.load(student_bundle, model="int8" if choice == "fp32" else "fp32").predict(["good film"])[0]
     assert row["probabilities"] != other.probabilities
+
+
+@pytest.mark.parametrize("options", [{"model": "int4"}, {"threads": -1}, {"threads": 10**10}, {"max_windows": -1}])
+def test_options_of_a_predictor_have_their_range(student_bundle: Path, options: dict[str, Any]):
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} is out of its range"):
+        Predictor.load(student_bundle, **options)
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**20])
+def test_batches_have_their_range(student_bundle: Path, size: int):
+    predictor = Predictor.load(student_bundle)
+    with pytest.raises(ConfigError, match="batch_size is out of its range"):
+        predictor.predict(["good"], batch_size=size)
+    with pytest.raises(ConfigError, match="batch_size is out of its range"):
+        list(predictor.stream(["good"], batch_size=size))
 
 
 def test_a_full_device_behind_standard_output_is_named(student_bundle: Path):
@@ -229,6 +295,20 @@ def test_evaluate_prints_and_writes_what_the_api_gives(
     assert "│ positive │ 0 │ 100 │" in text
     written = json.loads((tmp_path / "out.json").read_text())
     assert written == json.loads(json.dumps(asdict(wanted)))
+
+
+def test_numbers_that_cannot_be_written_are_not_measured(run_cli: Any, student_bundle: Path, source_file: Path):
+    done = run_cli("evaluate", student_bundle, source_file, "--json", source_file.parent)
+    assert (done.code, done.out) == (2, "")
+    assert f"{source_file.parent} exists" in done.err
+
+
+def test_numbers_are_written_though_nobody_reads_them(student_bundle: Path, source_file: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "distilshift", "evaluate", student_bundle, source_file, "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*command, tmp_path / "out.json"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert json.loads((tmp_path / "out.json").read_text())["examples"] == 200
 
 
 @pytest.mark.parametrize(("kind", "files"), [("student_bundle", 7), ("teacher_bundle", 5)])
@@ -289,4 +369,6 @@ def test_an_interrupt_exits_with_130_wherever_it_strikes(tmp_path: Path, where: 
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 130
+    assert done.stderr == "Interrupted.\n"
+    done = subprocess.run([*command, "adapt"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == "Interrupted. The same command continues where it stopped.\n"

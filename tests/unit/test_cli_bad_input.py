@@ -174,7 +174,7 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr(files, "flush", full)
     (tmp_path / "a.csv").write_text(GOOD)
-    # What an evaluation found is shown before it is written, and so is not lost.
+    # What an evaluation found is shown all the same, and so is not lost.
     line = refused(command(verb, tmp_path / "a.csv"), shown=verb == "e")
     assert "No space left on device. Fix: free some space" in line
 
@@ -310,6 +310,9 @@ TOML: dict[str, tuple[str, str]] = {
     "wrong type": ("max_length = 'long'\n", "max_length .*got 'long'"),
     "not TOML": ("seed: 3\n", "is not TOML: got .*line 1"),
     "not UTF-8": ("seed = 3 # \udce9\n", "is not TOML"),
+    "a number of digits": ("seed = " + "9" * 5_000, "is not TOML"),
+    "endless brackets": ("seed = " + "[" * 100_000, "is not TOML"),
+    "no seed of libraries": ("seed = 18446744073709551616", "seed input should be less than or equal to 4294967295"),
     "a table": ("[adapt]\nseed = 3\n", "adapt is unknown"),
 }
 
@@ -333,6 +336,10 @@ def test_late_options_that_contradict_each_other_are_refused(command: Any, refus
     (tmp_path / "a.csv").write_text(GOOD)
     line = refused([*command("a", tmp_path / "a.csv"), "--span-min-words", "9", "--span-max-words", "8"])
     assert "expected span_min_words <= span_max_words, got 9 > 8" in line
+    late = ("--feedback", "0.5", "--feedback-every", "6")
+    assert "expected feedback_every of less than the 6 distil_epochs" in refused(
+        [*command("a", tmp_path / "a.csv"), *late]
+    )
     assert "student_layers is too large" in refused([*command("a", tmp_path / "a.csv"), "--student-layers", "9"])
 
 

@@ -202,6 +202,18 @@ def test_an_existing_file_or_folder_is_refused(tmp_path: Path, overwrite: bool):
         pytest.fail("work was begun")
 
 
+def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path):
+    def write() -> None:
+        with new_file(tmp_path / "a") as part:
+            part.write_text("new")
+            (tmp_path / "a").write_text("another's")
+
+    with pytest.raises(OutputError, match="exists"):
+        write()
+    assert (tmp_path / "a").read_text() == "another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_json_is_strict_and_keeps_its_order(tmp_path: Path):
     write_json(tmp_path / "a.json", {"b": "ü", "a": 1})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": "ü",\n  "a": 1\n}\n'

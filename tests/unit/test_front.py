@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from distilshift import front, pareto
 from distilshift.config import AdaptConfig, ParetoConfig, resolve
-from distilshift.errors import ConfigError, OutputError
+from distilshift.errors import ConfigError, DataError, DistilshiftError, OutputError
 from distilshift.front import STUDENTS, Student, plot, table, with_best
 from distilshift.scatter import Panel, Point, scatter_svg
 
@@ -71,6 +72,34 @@ def test_unknown_students_are_told(names: str, tmp_path: Path):
 def test_a_size_of_the_users_own_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="pareto sets the students' sizes itself"):
         pareto(tmp_path, ["a text"], tmp_path / "out", ParetoConfig(), {"budget": "8MB"})
+
+
+def test_all_is_looked_at_before_a_student_is_made(teacher_bundle: Path, target_file: Path, tmp_path: Path):
+    output = tmp_path / "out"
+    with pytest.raises(DistilshiftError, match=r"none\.csv"):
+        pareto(teacher_bundle, target_file, output, labelled=str(tmp_path / "none.csv"))
+    (tmp_path / "other.csv").write_text("text,label\ngood,yes\nbad,no\n")
+    with pytest.raises(DataError, match="labels that the bundle does not know"):
+        pareto(teacher_bundle, target_file, output, labelled=str(tmp_path / "other.csv"))
+    with pytest.raises(ConfigError, match="label_names belong to a labelled file"):
+        pareto(teacher_bundle, target_file, output, label_names="0=negative,1=positive")
+    with pytest.raises(ConfigError, match="static student"):
+        pareto(teacher_bundle, target_file, output, ParetoConfig(), {"student": "static"})
+    assert not output.exists()
+
+
+def test_students_are_made_of_what_is_read_once(
+    run_cli: Callable[..., Any], teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any
+):
+    (tmp_path / "adapt.toml").write_text(
+        'method = "none"\nspans = 0\ndistil_epochs = 1\nprecision = "fp32"\nmax_length = 32\n'
+    )
+    stream = io.TextIOWrapper(io.BytesIO(target_file.read_bytes()))
+    monkeypatch.setattr("sys.stdin", stream)
+    names = ("--students", "small,tiny")
+    done = run_cli("pareto", teacher_bundle, "-", "-o", tmp_path / "out", "--config", tmp_path / "adapt.toml", *names)
+    assert (done.code, done.err.count("Error")) == (0, 0), done.err
+    assert len(json.loads((tmp_path / "out" / "pareto.json").read_text())["students"]) == 2
 
 
 def test_every_student_is_a_set_of_options():

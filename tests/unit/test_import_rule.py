@@ -23,7 +23,7 @@ LAYERS: list[list[set[str]]] = [
     [{"tokens"}],
     [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
-    [{"first_token"}, {"frozen"}, {"inner"}, {"strict"}, {"static_graph"}, {"pieces", "narrowing"}],
+    [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
         {"inference"},
         {"parallel"},
@@ -69,6 +69,7 @@ LIGHT = {
         "scan",
         "expected_tensors",
         "strict",
+        "strict_tensors",
         "progress",
         "mapped",
         "journal",

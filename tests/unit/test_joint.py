@@ -236,7 +236,11 @@ def test_a_tokenizer_without_a_mask_is_refused_before_any_work(
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({"target_prior": "0.25,0.75"}, [0.25, 0.75]), ({"target_prior": "uniform"}, None), ({"method": "none"}, None)],
+    [
+        ({"target_prior": "0.25,0.75"}, [0.25, 0.75]),
+        ({"target_prior": "uniform"}, [0.5, 0.5]),
+        ({"method": "none"}, None),
+    ],
 )
 def test_shares_that_are_known_reach_the_feedback(
     teacher_bundle: Path,

@@ -16,7 +16,7 @@ from distilshift.student_bundle import Distilled
 
 OPTIONS: dict[str, Any] = {
     **{"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 2, "spans": 0, "precision": "fp32"},
-    **{"distil_learning_rate": 1e-3, "method": "none"},
+    **{"distil_learning_rate": 1e-3, "method": "none", "feedback_every": 1},
 }
 # Each with the function that trains, and what the reasons call it.
 KINDS = {

@@ -23,7 +23,7 @@ from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
 from distilshift.distil_features import FeatureObjective
 from distilshift.encoder import final_linear, load_classifier
-from distilshift.errors import ConfigError, RunError
+from distilshift.errors import ConfigError, ModelError, RunError
 from distilshift.files import sha256_of
 from distilshift.joint import JointObjective
 from distilshift.loop import LoopConfig, learning_rate_at, train_once
@@ -282,10 +282,6 @@ def test_each_joint_option_reaches_the_weights(adapted: Any, tiny_language_model
     others += [language, language | {"mlm_weight": 2.0}]
     students = [adapted(str(number), "none", **options) for number, options in enumerate([{}, *others, every | masked])]
     assert len(set(students)) == len(students)
-    # After 3 epochs of 3 nothing would learn from an update.
-    assert adapted("last", "none", feedback=0.5, feedback_every=3) == adapted(
-        "never", "none", feedback=0.5, feedback_every=4
-    )
 
 
 def test_methods_and_seeds_give_students_of_their_own(adapted: Any):
@@ -335,6 +331,18 @@ def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, 
             train_once(classifier.model, objective, loop, accelerator, run)
     assert seen == [torch.bfloat16, torch.bfloat16]
     assert "forward" not in vars(classifier.model)
+
+
+def test_a_training_that_diverges_is_told(taught: Any, tmp_path: Path):
+    with pytest.raises(ModelError, match=r"'teach' has diverged: .*learning rate of 1e\+30\. Fix: lower the learning"):
+        taught("b", learning_rate=1e30)
+    assert not (tmp_path / "b").exists()
+
+
+def test_threads_are_the_callers_again_afterwards(taught: Any):
+    before = torch.get_num_threads()
+    taught("b", epochs=1, threads=before + 1)
+    assert torch.get_num_threads() == before
 
 
 def test_an_interrupt_after_the_last_step_is_not_lost():

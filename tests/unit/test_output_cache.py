@@ -85,6 +85,16 @@ def test_another_run_reads_what_one_has_kept(classifier: Classifier, tmp_path: P
     np.testing.assert_array_equal(found[0], found[2])
 
 
+def test_a_number_that_has_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    keep_outputs(tmp_path, "key", VALUES, ALONE)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0x80
+    path.write_bytes(content)
+    assert kept_outputs(tmp_path, "key", ALONE) is None
+    assert "damaged" in caplog.text
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0nonsense", None])
 def test_a_damaged_file_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None):
     assert kept_outputs(tmp_path, "key", ALONE) is None

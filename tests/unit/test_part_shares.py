@@ -211,6 +211,11 @@ def test_labels_move_all_the_way_to_what_parts_tell(tmp_path: Path):
     np.testing.assert_allclose(move.wanted(np.array([0.3, 0.7])), prior.shares)
 
 
+def test_few_texts_tell_no_shares_by_their_parts(tmp_path: Path):
+    logits = logits_of(drawn(49, 0.2, 0, lean=-0.5))
+    assert judge_of(tmp_path / "a", lambda: logits).prior(None).origin == "uniform"
+
+
 def test_given_shares_need_no_parts_and_without_any_the_other_rule_holds(tmp_path: Path):
     given_ = TargetPrior((0.3, 0.7), "given", "")
     assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing")).prior(given_) == given_

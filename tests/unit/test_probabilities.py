@@ -127,7 +127,9 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str, got: str):
             "line 2: not probabilities",
         ),
         ("p.jsonl", '{"probabilities": {"a": 0.5, "b": 0.5}}\n{"probabilities": null}\n', "line 2: not probabilities"),
+        ("p.jsonl", "[" * 100_000, "not a JSON object"),
         ("p.npz", "no zip", "cannot be read"),
+        ("p.npz", "", "cannot be read"),
         ("p.parquet", "no parquet", "cannot be read"),
         ("missing.csv", None, "missing.csv"),
         ("missing.npz", None, "missing.npz"),
@@ -138,6 +140,16 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str | None, g
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=got):
         read_probabilities(tmp_path / name)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path):
+    np.savez_compressed(tmp_path / "p.npz", probabilities=np.random.default_rng(0).random((50, 2)), label_names=NAMES)
+    content = bytearray((tmp_path / "p.npz").read_bytes())
+    for at in range(60, 200, 3):
+        content[at] ^= 0xFF
+    (tmp_path / "p.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"p\.npz: cannot be read"):
+        read_probabilities(tmp_path / "p.npz")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 
 from distilshift import adapt, second_opinion
@@ -24,7 +25,9 @@ from distilshift.priors import bbse_prior
 from distilshift.run import open_run
 from distilshift.second_opinion import (
     BLOCK_TEXTS,
+    LONGEST_RUN,
     MIN_TEXTS,
+    PIECES,
     SecondOpinion,
     bias_towards,
     features,
@@ -123,8 +126,9 @@ def test_many_texts_learn_in_blocks(tmp_path: Path, classifier: Classifier, monk
     monkeypatch.setattr(second_opinion, "BLOCK_TEXTS", 400)
 
     def noted(block: Any) -> Any:
-        sizes.append(len(block))
-        return similarities(block)
+        each = list(block)
+        sizes.append(len(each))
+        return similarities(each)
 
     monkeypatch.setattr(second_opinion, "similarities", noted)
     found = asked(tmp_path, classifier, texts, noisy_logits(labels, wrong=0.2))
@@ -154,18 +158,33 @@ def test_similarities(classifier: Classifier):
     assert found[0, 3] == 0
     assert found[3, 4] == pytest.approx(1.0)  # "plot"; "the" and "the plot" are in one text only
     assert not found[2].any()
-    assert not similarities([["a"], ["b"]]).any()
-    assert similarities([["a", "a", "b"], ["a", "b"], ["b"]])[0, 1] == pytest.approx(1.0)  # "a" twice is "a"
+    assert not similarities([np.array([1]), np.array([2])]).any()
+
+
+@pytest.mark.parametrize("vocabulary", [40, PIECES - 2])
+def test_similarities_are_those_of_a_vectorizer_of_words(vocabulary: int):
+    """Runs as strings, as scikit-learn counts them."""
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(vocabulary - 30, vocabulary, rng.integers(1, 60)).astype(np.int32) for _ in range(50)]
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, LONGEST_RUN), min_df=2, binary=True)
+    rows = vectorizer.fit_transform(" ".join(map(str, ids)) for ids in texts)
+    found = similarities(features(ids, np.zeros(len(ids), np.uint8), []) for ids in texts)
+    np.testing.assert_allclose(found, (rows @ rows.T).todense(), atol=1e-12)
 
 
 def test_features_are_pieces_and_runs_of_them_without_special_ones():
+    def number(*pieces: int, second: bool = False) -> int:
+        return 2 * sum((piece + 1) * PIECES**place for place, piece in enumerate(reversed(pieces))) + second
+
     ids, types = np.array([1, 7, 8, 2, 7, 2], np.int32), np.array([0, 0, 0, 0, 1, 1], np.uint8)
-    assert features(ids, types, [1, 2]) == ["7", "8", "7 8", "|7"]
-    assert features(np.array([7, 8, 9, 7], np.int32), np.zeros(4, np.uint8), []) == [
-        *("7", "8", "9", "7"),
-        *("7 8", "8 9", "9 7"),
-        *("7 8 9", "8 9 7"),
-    ]
+    wanted = sorted([number(7), number(8), number(7, 8), number(7, second=True)])
+    assert features(ids, types, [1, 2]).tolist() == wanted
+    runs = [(7,), (8,), (9,), (7, 8), (8, 9), (9, 7), (7, 8, 9), (8, 9, 7)]  # 7 twice is 7
+    found = features(np.array([7, 8, 9, 7], np.int32), np.zeros(4, np.uint8), [])
+    assert found.tolist() == sorted(number(*run) for run in runs)
+    highest = np.full(3, PIECES - 2, np.int32)
+    assert features(highest, np.ones(3, np.uint8), []).max() == number(*[PIECES - 2] * 3, second=True) < 2**63
+    assert not len(features(ids, types, [1, 2, 7, 8]))
 
 
 def test_whole_texts_are_read(tmp_path: Path, classifier: Classifier):

@@ -192,6 +192,27 @@ def test_a_config_means_what_the_same_options_mean(given: dict):
     assert replace(AdaptConfig(**given), seed=1) == AdaptConfig(**given, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"size": "tiny"}, {"size": "small"}),
+        ({"student": "static"}, {"student": "cut"}),
+        ({"student": "static", "spans": 2}, {"student": "cut"}),
+        ({"budget": "8MB"}, {"budget": None}),
+        ({"student": "static"}, {"seed": 3}),
+        ({"size": "tiny"}, {"student": "static"}),
+    ],
+)
+def test_what_an_option_implied_goes_with_it(first: dict, then: dict):
+    assert overlaid(AdaptConfig, AdaptConfig(**first), then) == AdaptConfig(**{**first, **then})
+
+
+@pytest.mark.parametrize("option", ["weight_decay", "latency_ms", "temperature"])
+def test_no_option_is_endless(option: str):
+    with pytest.raises(ConfigError, match=f"{option} .*finite number"):
+        resolve(AdaptConfig, {option: float("inf")})
+
+
 def test_what_an_option_implies_gives_way_to_what_a_config_says():
     found = overlaid(AdaptConfig, AdaptConfig(distil_epochs=9), {"size": "tiny"})
     assert (found.distil_epochs, found.distil_learning_rate) == (9, 3e-4)

@@ -197,6 +197,19 @@ def test_a_bundle_is_written_checked_and_strict(static_bundle: Path):
     assert "and is faster" not in card
 
 
+@pytest.mark.parametrize("windows", [1, 3])
+def test_it_stays_static_with_fewer_positions_than_its_teacher(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, windows: int
+):
+    """Of the teacher's 64 positions, 16 and 48 are left."""
+    options = {"student": "static", "student_width": 16, "max_windows": windows, "distil_epochs": 2}
+    adapt(teacher_bundle, target_file, tmp_path / "s", max_length=16, precision="fp32", **options)
+    student = load_classifier(str(tmp_path / "s"), 16 * windows)
+    assert student.model.config.max_position_embeddings == 16 * windows
+    assert is_static(student.model)
+    assert (read_manifest(tmp_path / "s").runtime or {})["max_windows"] == 1
+
+
 def test_it_learnt_the_signal_and_evaluates(static_bundle: Path, tmp_path: Path):
     rows = make_texts(100, 3)
     path = tmp_path / "labelled.csv"

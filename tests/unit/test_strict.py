@@ -83,6 +83,13 @@ def sentence_as_a_piece(content: dict[str, Any]) -> None:
     content["model"]["vocab"]["it broke after a week"] = 5
 
 
+def long_pieces(content: dict[str, Any]) -> None:
+    """Each a part of a text, without a space and no longer than a piece may be."""
+    vocabulary = content["model"]["vocab"]
+    for index, piece in enumerate(list(vocabulary)[5:]):
+        vocabulary[f"{index}-" + REVIEW.replace(" ", "-")[:100]] = vocabulary.pop(piece)
+
+
 def manifest(part: str, **values: Any) -> Change:
     def apply(bundle: Path) -> None:
         content = json.loads((bundle / MANIFEST).read_text())
@@ -142,6 +149,19 @@ LEAKS: dict[str, tuple[Change, str]] = {
         edit_json("tokenizer.json", lambda c: c["added_tokens"].append({"id": 6, "content": "it broke after a week"})),
         "a piece of 5 words, 'it broke after a week'",
     ),
+    "two words as a WordPiece": (
+        edit_json("tokenizer.json", lambda c: c["model"]["vocab"].update({"John Smith": 5})),
+        "a piece of 2 words, 'John Smith'",
+    ),
+    "parts of texts as pieces": (edit_json("tokenizer.json", long_pieces), "pieces of 9[0-9] characters on average"),
+    "a key of an added token": (
+        edit_json("tokenizer.json", lambda c: c["added_tokens"][0].update(note="It broke.")),
+        "an added token has 'note'",
+    ),
+    "a map of characters that nothing reads": (
+        edit_json("tokenizer.json", lambda c: c["normalizer"].update(precompiled_charsmap=REVIEW)),
+        "tokenizer.json: a string of .* characters",
+    ),
 }
 
 
@@ -174,6 +194,42 @@ def named_a_text(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.float32), "It broke."))
 
 
+def many_names(model: onnx.ModelProto) -> None:
+    for index in range(400):
+        name = f"{index}_" + REVIEW.replace(" ", "_").replace(",", "")[:140]
+        model.graph.node.append(helper.make_node("Identity", [model.graph.output[0].name], [f"o{index}"], name))
+
+
+def unknown_field(bundle: Path) -> None:
+    """A field of the graph that ONNX does not know, and that a reader skips: number 99, 60,000 bytes."""
+    path = bundle / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    text = (REVIEW * 400).encode()[:60_000]
+    head = b"\x9a\x06\xe0\xd4\x03"
+    model.graph.ParseFromString(model.graph.SerializeToString() + head + text)
+    path.write_bytes(model.SerializeToString())
+
+
+def tables_again(model: onnx.ModelProto) -> None:
+    """Constants of a shape that the model has, oftener than it has it."""
+    (table,) = (t for t in model.graph.initializer if t.name.endswith("word_embeddings.weight"))
+    for index in range(3):
+        copy = numpy_helper.from_array(numpy_helper.to_array(table).astype(np.uint8), f"bank{index}")
+        model.graph.initializer.append(copy)
+
+
+def shape_name(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = REVIEW * 300
+
+
+def quantised_name(model: onnx.ModelProto) -> None:
+    model.graph.quantization_annotation.add().tensor_name = REVIEW * 300
+
+
+def many_notes(model: onnx.ModelProto) -> None:
+    helper.set_model_props(model, {str(index): REVIEW[:60] for index in range(800)})
+
+
 NETWORK_LEAKS: dict[str, tuple[Change, str]] = {
     "a constant": (edit_onnx(constant_a_text), r"model.onnx: the constant bank \[200, 300\]"),
     "many small constants": (edit_onnx(many_small), "numbers in small constants"),
@@ -183,6 +239,12 @@ NETWORK_LEAKS: dict[str, tuple[Change, str]] = {
     "the graph's name": (edit_onnx(lambda m: setattr(m.graph, "name", "It broke.")), "the name 'It broke.'"),
     "a node's name": (edit_onnx(lambda m: setattr(m.graph.node[0], "name", "\u574f\u4e86")), "model.onnx: the name"),
     "a tensor's name": (edit_onnx(named_a_text), "model.onnx: the name 'It broke.'"),
+    "many short notes": (edit_onnx(many_notes), "bytes that are no numbers"),
+    "many long names": (edit_onnx(many_names), "bytes that are no numbers"),
+    "the name of a side": (edit_onnx(shape_name), "bytes that are no numbers"),
+    "a quantised tensor's name": (edit_onnx(quantised_name), "bytes that are no numbers"),
+    "what ONNX does not know": (unknown_field, "model.onnx: [0-9,]+ bytes that are no numbers"),
+    "a known table again": (edit_onnx(tables_again), "numbers in small constants|the constant bank"),
     "metadata": (edit_onnx(lambda m: helper.set_model_props(m, {"text": REVIEW})), "model.onnx: a note"),
 }
 
@@ -202,6 +264,14 @@ def test_strict_verifies_too(teacher: Path, tmp_path: Path):
     shutil.copytree(teacher, bundle)
     (bundle / "README.md").write_text("other")
     with pytest.raises(BundleError, match=r"README\.md is damaged or edited: got its sha256 is not"):
+        require_strict(bundle)
+
+
+def test_a_folder_can_have_no_name_of_its_own(teacher: Path, tmp_path: Path):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    (bundle / "It broke after a week.").mkdir()
+    with pytest.raises(BundleError, match=r"It broke after a week\. does not belong to the bundle"):
         require_strict(bundle)
 
 

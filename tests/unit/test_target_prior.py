@@ -127,6 +127,10 @@ def test_doubt_leaves_uniform_shares():
         "no statistics": (shifted, None),
         "has no statistics": (shifted, old),
         "fewer than 50 texts": (shifted[:49], known),
+        "was validated on 20 texts": (
+            shifted,
+            dataclasses.replace(known, validation_confusion=[[8, 2], [2, 8]]),
+        ),
         "source lacks a class": (shifted, dataclasses.replace(known, class_prior=[0.0, 1.0])),
         "too little": (shifted, dataclasses.replace(known, validation_confusion=[[500, 500], [500, 500]])),
         "mean confidence is -": (target([0.2, 0.8], scale=1.5), known),

@@ -29,7 +29,7 @@ from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier, final_linear, scale_logits
-from distilshift.inference import forward_all
+from distilshift.inference import cpu_threads, forward_all
 from distilshift.journal import fingerprint
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
@@ -163,7 +163,7 @@ def adapt_adversarially(
     texts = fingerprint_examples([*source, *target])
     key = identity("bench-aad", config, teacher=fingerprint(asdict(manifest)), texts=texts)
     accelerator = make_accelerator(config)
-    with open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
+    with cpu_threads(config.threads), open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
         classifier.model.to(accelerator.device)
         stores = [classifier.tokenise(texts) for texts in (target, source)]
         before = run.arrays("source-logits", lambda: _source_logits(classifier, stores[1], accelerator))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,7 +92,7 @@ def load_domain(folder: Path, domain: str) -> Domain:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 _take(json.loads(line), found, f"{path}, line {number},")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise DataError(f"{path} cannot be read", got=str(error), fix="get the file again") from None
     for split, examples in found.items():
         if not examples:
@@ -99,8 +100,13 @@ def load_domain(folder: Path, domain: str) -> Domain:
     return Domain(**found)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _take(row: Any, found: dict[str, list[Example]], where: str) -> None:
-    if not isinstance(row, dict) or row.get("split") not in SPLITS or not row.get("text") or "label" not in row:
+    usable = isinstance(row, dict) and row.get("split") in SPLITS and _is_text(row.get("text")) and "label" in row
+    if not usable:
         raise DataError(f"{where} is not usable", expected="text, label and split (train or test)", fix="correct it")
     label = None if row["label"] is None else str(row["label"])
     found[row["split"]].append(Example(row["text"], label=label))

@@ -13,10 +13,8 @@ from distilshift.bench.data import Domain
 from distilshift.bench.resample import POSITIVE
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
-from distilshift.data.windows import long_windows, mean_over_windows, window_count
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
-from distilshift.metrics import softmax
 from distilshift.predict import load_network
 from distilshift.types import Example
 
@@ -47,26 +45,13 @@ def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Seque
 
 
 def logits_of(
-    bundle: Path, manifest: Manifest, examples: Sequence[Example], model: OnnxChoice, threads: int
+    bundle: Path, manifest: Manifest, examples: Sequence[Example], model: OnnxChoice, threads: int, windows: int = 1
 ) -> NDArray[np.float32]:
-    """(texts, classes): of a student as its device runs it, of a teacher in PyTorch."""
+    """(texts, classes): of a student as its device runs it, of a teacher in PyTorch, which reads so many windows."""
     if manifest.kind == "student":
         return load_network(bundle, manifest, model, threads).logits(examples, BATCH)
     verify(bundle, manifest)
-    return bundle_logits(bundle, manifest.max_length, examples, BATCH, threads)
-
-
-def _whole_logits(
-    bundle: Path, manifest: Manifest, examples: Sequence[Example], threads: int, windows: int
-) -> NDArray[np.float32]:
-    """(texts, classes): as `logits_of`; with more than one window, a teacher reads long texts as its student does."""
-    limits, own = (manifest.max_length, windows), logits_of(bundle, manifest, examples, "fp32", threads)
-    parts = list(long_windows(examples, *limits))
-    if not parts:
-        return own
-    counts = np.array([window_count(item, *limits) for item in examples])
-    read = logits_of(bundle, manifest, parts, "fp32", threads)
-    return np.log(mean_over_windows(softmax(own), softmax(read), counts)).astype(np.float32)
+    return bundle_logits(bundle, manifest.max_length, examples, BATCH, threads, windows)
 
 
 def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dict[str, Any]:
@@ -89,7 +74,7 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
     examples = [*target.test, *target.labelled()]
-    logits = _whole_logits(bundle, manifest, examples, threads, windows)
+    logits = logits_of(bundle, manifest, examples, "fp32", threads, windows)
     correct = right(logits, examples, names)
     runtime = manifest.runtime
     int8 = logits_of(bundle, manifest, target.test, "int8", threads) if runtime else None

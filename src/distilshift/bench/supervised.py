@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier, scale_logits
+from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
 from distilshift.loop import loop_config, train_once
 from distilshift.parallel import crew_of
@@ -72,7 +73,7 @@ def fine_tune(teacher: Path, examples: Sequence[Example], target_texts: int, con
         texts=fingerprint_examples(examples),
     )
     accelerator = make_accelerator(config)
-    with open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
+    with cpu_threads(config.threads), open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
         _train(student, examples, equal_epochs(target_texts, len(examples), config), config, accelerator, run)
         write_classifier(output, student, config)
     return output

@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import Any
 
+_RESUMABLE = {"demo", "teach", "adapt", "pareto", "bench"}
+
 
 def start() -> None:
     """Run the command line; a Ctrl-C ends it with one line and exit code 130, also while its modules are imported."""
@@ -20,7 +22,8 @@ def start() -> None:
             raise
         # Compiled libraries make an error of their own of an interrupt that strikes where they call Python.
         if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write("Interrupted. The same command continues where it stopped.\n")
+            more = " The same command continues where it stopped." if _RESUMABLE & set(sys.argv[1:]) else ""
+            sys.stderr.write(f"Interrupted.{more}\n")
         # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
         # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
         exec("")

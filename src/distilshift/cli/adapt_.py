@@ -6,7 +6,7 @@ import rich_click as click
 
 from distilshift.card import estimate_sentence, shape_sentence, shares_sentence, verdict_sentence, vocabulary_sentence
 from distilshift.cli.launch import launched, rank
-from distilshift.cli.options import StageCall, stage_options
+from distilshift.cli.options import StageCall, printable, stage_options
 from distilshift.config import AdaptConfig
 
 
@@ -42,9 +42,9 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
         click.echo(shape_sentence(facts["shape"]))
         if split := vocabulary_sentence(facts["shape"]):
             click.echo(split)
-        click.echo(verdict_sentence(facts))
+        click.echo(printable(verdict_sentence(facts)))  # labels are named by whoever made the teacher
         if shares := shares_sentence(facts, call.config.target_prior):
-            click.echo(shares)
+            click.echo(printable(shares))
         click.echo(estimate_sentence(facts))
         click.echo(
             f"{result.seconds:.0f} s, {1e3 * result.seconds / facts['texts']:.1f} ms a text, "

@@ -15,6 +15,9 @@ from distilshift.cli.options import chosen, config_options, printable
 from distilshift.config import EvaluateConfig, resolve
 from distilshift.types import Evaluation
 
+# Characters of a table that nobody's terminal has: what it needs is what it gets.
+_MAX_WIDTH = 100_000
+
 
 @click.command(name="evaluate")
 @click.argument("bundle")
@@ -28,17 +31,21 @@ def command(bundle: str, data: str, json_file: str | None, **options: Any) -> No
     """
     config = resolve(EvaluateConfig, chosen(options))
     from distilshift.evaluation import evaluate
-    from distilshift.files import write_json
+    from distilshift.files import require_file_name, write_json
 
-    result = evaluate(bundle, data, config)
-    _show(result)
     if json_file:
-        write_json(Path(json_file), asdict(result))
+        require_file_name(Path(json_file), overwrite=True)
+    result = evaluate(bundle, data, config)
+    try:
+        if json_file:
+            write_json(Path(json_file), asdict(result))
+    finally:  # numbers that took long are not lost: where one of both cannot be written, the other is
+        _show(result)
 
 
 def _show(result: Evaluation) -> None:
     console = Console()
-    console.print(
+    click.echo(
         f"{result.examples} texts: accuracy {result.accuracy:.1%}, macro-F1 {result.macro_f1:.3f}, "
         f"calibration error {result.calibration_error:.3f}, negative log-likelihood "
         f"{result.negative_log_likelihood:.3f} nats"
@@ -47,4 +54,5 @@ def _show(result: Evaluation) -> None:
     table = Table("label \\ predicted", *map(Column, names))
     for name, row in zip(names, result.confusion, strict=True):
         table.add_row(name, *map(str, row))
-    console.print(table)
+    widest = table.__rich_measure__(console, console.options.update(max_width=_MAX_WIDTH)).maximum
+    Console(width=max(console.width, widest)).print(table)  # a line that wraps is read more easily than half a number

@@ -62,7 +62,10 @@ def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
     if source == "-" or _exists(source):
         return iter_examples(source, config, pass_bad=config.skip_bad)
     if "\n" not in source and source.lower().endswith(READABLE):
-        raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix="check the path")
+        fix = "check the path, or give a text that ends so through standard input"
+        raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix=fix)
+    if config.pair_column is not None:
+        raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
     return iter([Example(_typed(source))])
 
 
@@ -96,8 +99,19 @@ def _writer(output: str | None, form: str | None, names: list[str], paired: bool
             sys.stdout.flush()
         return
     path = Path(output)
+    form = form or _form_of(path)
     with output_errors(path), new_file(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as f:
-        yield _row_writer(f, form or ("csv" if path.suffix == ".csv" else "jsonl"), names, paired)
+        yield _row_writer(f, form, names, paired)
+
+
+def _form_of(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending in ("", ".json", ".jsonl", ".ndjson"):
+        return "jsonl"
+    if ending != ".csv":
+        fix = "name it so, or pass --format"
+        raise OutputError(f"{path.name} says another form", expected="the ending .jsonl or .csv", got=ending, fix=fix)
+    return "csv"
 
 
 def _row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Write:

@@ -10,7 +10,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from distilshift.errors import ConfigError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16"]
 
 C = TypeVar("C", bound="StageConfig")
+# Beyond these, libraries end in exceptions of their own.
+MAX_SEED, MAX_THREADS, MAX_BATCH, MAX_CHARS = 2**32 - 1, 4_096, 1_000_000, 2**31 - 1
 
 
 def option(default: Any, help: str) -> Any:
@@ -27,12 +29,16 @@ def option(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+def _is_path(value: str) -> bool:
+    return os.sep in value and os.path.exists(value)  # noqa: PTH110 - Path.exists raises where a text is too long for a name
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """Base of every stage's options."""
 
-    # Read by pydantic: an unknown key is an error, not a shrug.
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    # Read by pydantic: an unknown key is an error, not a shrug, and no option is endless.
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +52,7 @@ class StageConfig:
     def portable(self) -> dict[str, Any]:
         """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""
         values = self.to_dict().items()
-        return {k: Path(v).name if isinstance(v, str) and os.sep in v and Path(v).exists() else v for k, v in values}
+        return {k: Path(v).name if isinstance(v, str) and _is_path(v) else v for k, v in values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class InputConfig(StageConfig):
     text_column: str = option("text", "Column that holds the text.")
     pair_column: str | None = option(None, "Column with the second text of a two-text task.")
     encoding: str = option("utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.")
-    max_chars: Annotated[int, Ge(0)] = option(
+    max_chars: Annotated[int, Ge(0), Le(MAX_CHARS)] = option(
         50_000, "A longer text is an error: an unclosed quote, as a rule. 0 means no limit."
     )
     skip_bad: bool = option(False, "Leave out rows that cannot be used, counting them, instead of stopping.")
@@ -77,9 +83,9 @@ class TrainingConfig(StageConfig):
     """What every training stage shares."""
 
     max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
-    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice.")
+    seed: Annotated[int, Ge(0), Le(MAX_SEED)] = option(0, "Seed of every random choice.")
     precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
-    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
 
 
 def implying(kind: type[C]) -> type[C]:
@@ -97,16 +103,18 @@ def implying(kind: type[C]) -> type[C]:
 def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
     """A config, validated, with single options in the place of its own.
 
-    What these imply holds where the config has its default.
+    What these imply holds where the config has its default; what the config's own options implied goes with them.
 
     Raises:
         ConfigError: as of `resolve`.
     """
     if config is None:
         return resolve(kind, options)
-    given, defaults = config.to_dict(), kind().to_dict()
-    implied = {key: value for key, value in kind.implied(options).items() if given[key] == defaults[key]}
-    return resolve(kind, given, implied, options)
+    own, defaults = config.to_dict(), kind().to_dict()
+    whole = kind.implied({**own, **options})
+    anew = {key: whole.get(key, defaults[key]) for key, value in kind.implied(own).items() if own[key] == value}
+    implied = {key: value for key, value in kind.implied(options).items() if own[key] == defaults[key]}
+    return resolve(kind, own, anew, implied, options)
 
 
 def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
@@ -162,5 +170,5 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}", got=error.strerror, fix="name a readable TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own, Unicode's, and those of endless numbers and brackets
         raise ConfigError(f"{path} is not TOML", got=str(error), fix="correct that line") from None

@@ -28,6 +28,13 @@ def require_compatible(config: AdaptConfig) -> None:
             got=f"distillation {config.distillation}, method {config.method}",
             fix="leave these options out, or choose another --distillation or --method",
         )
+    if config.feedback and config.feedback_every >= config.distil_epochs:
+        raise ConfigError(
+            "feedback comes after the student has learnt",
+            expected=f"feedback_every of less than the {config.distil_epochs} distil_epochs",
+            got=str(config.feedback_every),
+            fix="lower --feedback-every, or leave --feedback out",
+        )
     if config.student == "static" and (config.distillation != "soft-targets" or config.mlm_head):
         raise ConfigError(
             "a static student has no inner states to learn from",

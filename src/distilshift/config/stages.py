@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from distilshift.config.base import InputConfig, LabelledInputConfig, Precision, StageConfig, TrainingConfig, option
+from distilshift.config.base import (
+    MAX_BATCH,
+    MAX_SEED,
+    MAX_THREADS,
+    InputConfig,
+    LabelledInputConfig,
+    Precision,
+    StageConfig,
+    TrainingConfig,
+    option,
+)
 
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
@@ -58,10 +68,10 @@ class RuntimeConfig(StageConfig):
     """How a bundle is run."""
 
     model: OnnxChoice = option("auto", "Which ONNX file: auto takes the one the bundle recommends.")
-    batch_size: Annotated[int, Ge(1)] = option(32, "Texts a run of the network.")
-    threads: Annotated[int, Ge(0)] = option(1, "CPU threads; 0 takes all cores.")
+    batch_size: Annotated[int, Ge(1), Le(MAX_BATCH)] = option(32, "Texts a run of the network.")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(1, "CPU threads; 0 takes all cores.")
     max_windows: Annotated[int, Ge(0)] = option(
-        0, "A student reads a text that is too long for it in so many windows at the most; 0: as its bundle says."
+        0, "A text that is too long is read in so many windows at the most; 0: as its bundle says, or `adapt` would."
     )
 
 
@@ -69,12 +79,16 @@ class RuntimeConfig(StageConfig):
 class PredictConfig(InputConfig, RuntimeConfig):
     """Options of `predict`."""
 
+    skip_bad: bool = option(
+        False, "Give rows that cannot be used an empty label and say their problem, instead of stopping."
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
     """Options of `evaluate`."""
 
-    threads: Annotated[int, Ge(0)] = option(0, "CPU threads; 0 takes all cores.")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads; 0 takes all cores.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +96,6 @@ class DemoConfig(StageConfig):
     """Options of `demo`; everything else is the stages' own default."""
 
     target: Literal["products", "tweets", "editorials"] = option("tweets", "Which of VADER's domains is the target.")
-    seed: Annotated[int, Ge(0)] = option(0, "Seed of every random choice, the split included.")
+    seed: Annotated[int, Ge(0), Le(MAX_SEED)] = option(0, "Seed of every random choice, the split included.")
     precision: Precision = option("auto", "bf16 where the hardware multiplies it natively, else fp32.")
-    threads: Annotated[int, Ge(0)] = option(0, "CPU threads of training; 0 leaves it to PyTorch.")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads of training; 0 leaves it to PyTorch.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from distilshift.data.rows import SURROGATE, shown
 from distilshift.errors import DataError
@@ -30,7 +30,24 @@ def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Examp
             raise _unusable("only pairs, or no pair", f"both, first at index {index}", "give one kind")
         if labelled and item.label is None:
             raise _unusable("a label for every text", f"none at index {index}", "label it, or leave it out")
+        if labelled and not (isinstance(item.label, str) and item.label.strip()):
+            raise _unusable("names as labels", f"{shown(item.label)} at index {index}", "give strings with words")
     return list(examples)
+
+
+def require_pairs(examples: Iterable[Example], pair_column: str | None) -> None:
+    """Hold examples against a bundle that was made from pairs, if it names a column of second texts.
+
+    Raises:
+        DataError: it does, and one of them is no pair: its label would mean nothing.
+    """
+    if pair_column is not None and any(item.pair is None and item.problem is None for item in examples):
+        raise DataError(
+            "the bundle labels pairs of texts",
+            expected="two texts",
+            got="one",
+            fix=f"name the column of the second one: --pair-column ({pair_column} where it was made)",
+        )
 
 
 def as_example(text: str | tuple[str, str] | Example) -> Example:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+import zlib
 from array import array
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -46,19 +47,27 @@ class Probabilities:
     sha256: str
 
 
-def read_probabilities(path: str | Path) -> Probabilities:
+def read_probabilities(path: str | Path, encoding: str = "utf-8") -> Probabilities:
     """Read a CSV, TSV, JSONL, Parquet or npz file with a row a text and a column a class.
 
     Columns named id, text, pair, label or problem are left out, so that what `predict` writes can be given as it is. In
     an npz file `probabilities` is (texts, classes) and `label_names` (classes,).
+
+    Args:
+        path: the file.
+        encoding: of a text file.
 
     Raises:
         DataError: the file or a row of it cannot be used; the message says which.
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
     file = Path(path)
-    reader = {".npz": _npz, ".parquet": _parquet}.get(file.suffix.lower(), _text)
-    names, rows = reader(file)
+    reader = {".npz": _npz, ".parquet": _parquet}.get(file.suffix.lower())
+    try:
+        names, rows = reader(file) if reader else _text(file, encoding)
+    except RowError as error:
+        fix = "correct the file, or name its encoding (--encoding); none of its rows can be skipped"
+        raise DataError(error.problem, expected=error.expected, got=error.got, fix=fix) from None
     if len(names) < 2 or len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(
             f"{file}: these are no classes",
@@ -88,20 +97,20 @@ def _require_probabilities(file: Path, rows: NDArray[np.float64]) -> None:
         )
 
 
-def _text(file: Path) -> tuple[list[str], NDArray[np.float64]]:
+def _text(file: Path, encoding: str) -> tuple[list[str], NDArray[np.float64]]:
     """CSV, TSV or JSONL."""
-    columns, names = _columns(file)
+    columns, names = _columns(file, encoding)
     numbers = array("d")
-    for row in read_rows(file, InputConfig(), {column: column for column in columns}):
+    for row in read_rows(file, InputConfig(encoding=encoding), {column: column for column in columns}):
         if isinstance(row, RowError):
             raise row
         numbers.extend(_numbers(row, names))
     return names, np.frombuffer(numbers, np.float64).reshape(-1, len(names)) if names else np.zeros((0, 0))
 
 
-def _columns(file: Path) -> tuple[list[str], list[str]]:
+def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
     """The columns to read, and the classes in them."""
-    with opened(file) as stream, open_lines(stream, "utf-8", 2**20) as lines:
+    with opened(file) as stream, open_lines(stream, encoding, 2**20) as lines:
         first = next(lines, "")
     kind = PurePath(file.name.lower().removesuffix(".gz")).suffix
     if kind in (".jsonl", ".ndjson"):
@@ -119,7 +128,7 @@ def _columns(file: Path) -> tuple[list[str], list[str]]:
 def _record(file: Path, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise DataError(
@@ -150,7 +159,7 @@ def _npz(file: Path) -> tuple[list[str], NDArray[np.float64]]:
         with np.load(file, allow_pickle=False) as found:
             names = [str(name) for name in found[LABEL_NAMES]]
             rows = np.asarray(found[PROBABILITIES], np.float64)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{file}: cannot be read",
             expected=f"an npz file with {PROBABILITIES} (texts, classes) and {LABEL_NAMES} (classes,)",

@@ -23,6 +23,7 @@ _REDIRECTING = (
     *("attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config"),
     *("compression_config", "base_model_name_or_path", "init_inputs", "use_kernels", "kernel_config", "pruned_heads"),
     *("text_config", "backbone", "backbone_config", "encoder", "decoder"),
+    *("configuration_files", "fast_tokenizer_files"),
 )
 _HARMLESS: tuple[Any, ...] = (None, False, {}, [], "")
 _BUILT_IN_ATTENTION = frozenset({"eager", "sdpa"})

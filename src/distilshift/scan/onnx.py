@@ -54,11 +54,13 @@ class Network:
         constants: shapes of its tensors, by a number and the name.
         notes: text that no operator reads, and the text that operators take.
         names: of the file's maker, the graph, its nodes and tensors.
+        other_bytes: of the file that are not numbers of a tensor: operators, names, and whatever else is in it.
     """
 
     constants: Shapes = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
+    other_bytes: int = 0
 
 
 def check_onnx(path: Path) -> Network:
@@ -82,7 +84,7 @@ class _Scan:
     """A pass over one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._found = path, Network()
+        self._path, self._found, self._numbers = path, Network(), 0
 
     def _note(self, kind: str, field: Field) -> None:
         if field.number in _NOTES[kind] and len(field.data):
@@ -103,7 +105,7 @@ class _Scan:
                 raise unsafe(self._path, f"a part {field.number}", "an ONNX model")
         if graphs != 1:
             raise unsafe(self._path, f"{graphs} graphs", "an ONNX model with one graph")
-        return self._found
+        return dataclasses.replace(self._found, other_bytes=len(message) - self._numbers)
 
     def _graph(self, message: memoryview) -> None:
         for field in fields(message):
@@ -161,10 +163,11 @@ class _Scan:
             elif field.number == 9:
                 raw = len(field.data)
             elif field.number in (4, 5, 7, 10, 11):
-                loose += len(field.data) or 1
+                loose += len(field.data) or 1  # a number in a field of its own has a byte at least
             elif field.number == 13 or (field.number == 14 and field.value):
                 raise unsafe(self._path, f"the tensor {brief(name)} with data in another file", "data in this file")
         self._check_tensor(name, shape, kind, raw, loose)
+        self._numbers += raw + loose
         self._found.constants[f"{len(self._found.constants)} {name}"] = tuple(shape)
 
     def _check_tensor(self, name: str, shape: list[int], kind: int, raw: int, loose: int) -> None:
