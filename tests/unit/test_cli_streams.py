@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,28 @@ def test_a_locale_without_the_characters_loses_none(student_bundle: Path, settin
 
 def test_a_text_that_is_not_utf_8_is_refused(student_bundle: Path):
     assert "the text is not UTF-8" in the_line(shell(f"$D predict {student_bundle} $'caf\\xe9 au lait'"))
+
+
+def test_a_stopped_predict_leaves_no_part_of_its_output(student_bundle: Path, tmp_path: Path):
+    command = [
+        sys.executable,
+        "-m",
+        "distilshift",
+        "predict",
+        str(student_bundle),
+        "-",
+        "-o",
+        str(tmp_path / "o.jsonl"),
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin
+        process.stdin.write(b"good\n" * 2_000)
+        process.stdin.flush()
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,19 @@ import signal
 import sys
 from typing import Any
 
+# Verbs that continue what they were stopped at.
 _RESUMABLE = {"demo", "teach", "adapt", "pareto", "bench"}
 
 
 def start() -> None:
-    """Run the command line; a Ctrl-C ends it with one line and exit code 130, also while its modules are imported."""
+    """Run the command line; a Ctrl-C ends it with one line and exit code 130, also while its modules are imported.
+
+    A SIGTERM ends `predict` and other short ones with 143, without the file that they were writing.
+    """
     interrupts = _noted_interrupts()
+    resumable = bool(_RESUMABLE & set(sys.argv[1:]))
+    if not resumable:  # what keeps nothing of its work leaves nothing of it, either
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         from distilshift.cli.main import main
 
@@ -22,7 +29,7 @@ def start() -> None:
             raise
         # Compiled libraries make an error of their own of an interrupt that strikes where they call Python.
         if os.environ.get("RANK", "0") == "0":
-            more = " The same command continues where it stopped." if _RESUMABLE & set(sys.argv[1:]) else ""
+            more = " The same command continues where it stopped." if resumable else ""
             sys.stderr.write(f"Interrupted.{more}\n")
         # CPython remembers an interrupt that passed through an `exec`, as imports make them, even where it was caught,
         # and lets `python -m` die of it instead of exiting; another `exec` makes it forget.
