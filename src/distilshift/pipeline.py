@@ -141,8 +141,8 @@ def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | Bla
             "the former. --max-length %d, or max_length, reads as many.",
             *(manifest.max_length, config.max_length, manifest.max_length),
         )
-    if config.max_length > manifest.max_length:
-        log.info(
+    if manifest.max_length < config.max_length != AdaptConfig.max_length:  # somebody asked for more than there is
+        log.warning(
             "The teacher sees %d tokens of a text, and so does its student: of max_length %d, the rest is not used.",
             *(manifest.max_length, config.max_length),
         )
