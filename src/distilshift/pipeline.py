@@ -14,18 +14,16 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from distilshift import progress
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, overlaid, require_compatible
 from distilshift.data.corpus import Corpus, open_corpus
-from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import ConfigError, OutputError
+from distilshift.errors import ConfigError
 from distilshift.files import output_errors
 from distilshift.inference import cpu_threads
 from distilshift.joint import require_masks
@@ -33,25 +31,20 @@ from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
 from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
-from distilshift.metrics import softmax
 from distilshift.parallel import crew_of
 from distilshift.parts import read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.second_opinion import SecondOpinion, second_opinion
-from distilshift.shards import outputs, token_store
-from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
+from distilshift.stage import identity, peak_memory_bytes, placed, require_apart, require_room, run_path, seeded
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
 from distilshift.target_prior import given_prior
 from distilshift.types import AdaptResult, Example
-from distilshift.views import Reading, label_views, read_texts
+from distilshift.views import Reading, label_views, read_texts, within_budget
 
 log = logging.getLogger("distilshift")
-
-# With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
-CANDIDATES_A_TEXT = 4
 
 
 def adapt(
@@ -89,7 +82,7 @@ def adapt(
     require_compatible(settings)
     check_budget(settings)
     require_room(folder, overwrite)
-    _require_apart(folder, teacher, settings.student)
+    require_apart(folder, teacher, settings.student)
     source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
@@ -111,13 +104,6 @@ def adapt(
                 write_student(folder, made, manifest, settings, overwrite)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
-
-
-def _require_apart(output: Path, *inputs: str | Path | None) -> None:
-    """Refuse to replace what the student is made of."""
-    for path in inputs:
-        if path and output.exists() and Path(path).exists() and output.samefile(path):
-            raise OutputError(f"{output} is what the student is made of", fix="choose another output")
 
 
 def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | BlackBox, Manifest]:
@@ -167,7 +153,7 @@ def _distilled(
     student = _untrained_student(teacher, config, config.student_layers, rehearsal=True)
     require_comparable(teacher, student, config)
     require_masks(student, config)
-    corpus = _within_budget(corpus, teacher, config, accelerator, run)
+    corpus = within_budget(corpus, teacher, config, accelerator, run)
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
@@ -285,20 +271,6 @@ def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> 
     given = given_prior(config.target_prior, manifest.label_names)
     prior = judgement.prior or given
     return prior.array() if prior and (given or prior.origin not in ("uniform", "unclear")) else None
-
-
-def _within_budget(
-    corpus: Corpus, teacher: Classifier, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
-) -> Corpus:
-    """As many texts as `max_texts` allows, by what the teacher, as it came, says of them and of some others."""
-    if not 0 < config.max_texts < len(corpus):
-        return corpus
-    candidates = corpus.only(random_mask(len(corpus), CANDIDATES_A_TEXT * config.max_texts, config.seed))
-    with progress.stage("choosing texts", 2 * len(candidates)) as advance:
-        store = token_store(teacher, candidates, len(candidates), run, "candidates", advance)
-        logits = outputs(teacher, store, run, "candidates", accelerator, advance)
-    probabilities = softmax(logits[np.arange(len(candidates))])
-    return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
 def _untrained_student(

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
-from distilshift.config.base import MAX_BATCH, MAX_THREADS
+from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.data.check import as_example, require_pairs
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
@@ -205,9 +205,11 @@ class Predictor:
             ConfigError: an option is out of its range.
         """
         if model not in get_args(OnnxChoice):
-            raise _out_of_range("model", " or ".join(get_args(OnnxChoice)), model)
-        _require_number("threads", threads, 0, MAX_THREADS)
-        _require_number("max_windows", max_windows, 0)
+            raise ConfigError(
+                "model is unknown", expected=" or ".join(get_args(OnnxChoice)), got=str(model), fix="choose one"
+            )
+        require_within("threads", threads, 0, MAX_THREADS)
+        require_within("max_windows", max_windows, 0)
         folder = Path(bundle)
         manifest = read_manifest(folder, "student")
         network = load_network(folder, manifest, model, threads, max_windows)
@@ -220,7 +222,7 @@ class Predictor:
             DataError: one text was given instead of a list; a text is unusable, or no pair where pairs are read.
             ConfigError: the batch size is out of its range.
         """
-        _require_number("batch_size", batch_size, 1, MAX_BATCH)
+        require_within("batch_size", batch_size, 1, MAX_BATCH)
         examples = [as_example(text) for text in _several(texts)]
         require_pairs(examples, self._pair_column)
         if not examples:
@@ -246,7 +248,7 @@ class Predictor:
         Raises:
             DataError, ConfigError: as of `probabilities`.
         """
-        _require_number("batch_size", batch_size, 1, MAX_BATCH)
+        require_within("batch_size", batch_size, 1, MAX_BATCH)
         source = map(as_example, _several(texts))
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
@@ -258,16 +260,6 @@ class Predictor:
     def _prediction(self, row: NDArray[np.float64]) -> Prediction:
         shares = dict(zip(self.label_names, map(float, row), strict=True))
         return Prediction(self.label_names[int(row.argmax())], shares)
-
-
-def _require_number(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Hold an option of a Python call to its range; those of the command line have been."""
-    if value < least or (most is not None and value > most):
-        raise _out_of_range(name, f"{least} or more" if most is None else f"{least} to {most:,}", value)
-
-
-def _out_of_range(name: str, expected: str, got: object) -> ConfigError:
-    return ConfigError(f"{name} is out of its range", expected=expected, got=str(got), fix="choose another")
 
 
 def load_network(

@@ -66,6 +66,17 @@ def run_path(output: Path) -> Path:
     return whole.with_name(f"{whole.name}.run")
 
 
+def require_apart(output: Path, *inputs: str | Path | None) -> None:
+    """Refuse to replace what a bundle is made of.
+
+    Raises:
+        OutputError: the output is one of the inputs.
+    """
+    for path in inputs:
+        if path and output.exists() and Path(path).exists() and output.samefile(path):
+            raise OutputError(f"{output} is what the student is made of", fix="choose another output")
+
+
 def require_room(output: Path, overwrite: bool) -> None:
     """Refuse an output that exists before any work is done, unless a run that was killed may have just put it there."""
     run = run_path(output)

@@ -15,6 +15,7 @@ from distilshift import progress
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus
+from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.data.spans import random_spans
 from distilshift.data.windows import long_windows, mean_over_windows, window_count
 from distilshift.encoder import Classifier
@@ -25,6 +26,9 @@ from distilshift.run import RunDirectory
 from distilshift.second_opinion import SecondOpinion
 from distilshift.shards import Rows, outputs, token_store
 from distilshift.types import Example
+
+# With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
+CANDIDATES_A_TEXT = 4
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,20 @@ def read_texts(
     with progress.stage(f"{role} reads texts", len(texts)) as advance:
         beginnings = outputs(teacher, store, run, f"{role}-view-0", accelerator, advance)
     return Reading(beginnings, _read_whole(teacher, texts, beginnings, config, accelerator, run, role))
+
+
+def within_budget(
+    corpus: Corpus, teacher: Classifier, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+) -> Corpus:
+    """As many texts as `max_texts` allows, by what the teacher, as it came, says of them and of some others."""
+    if not 0 < config.max_texts < len(corpus):
+        return corpus
+    candidates = corpus.only(random_mask(len(corpus), CANDIDATES_A_TEXT * config.max_texts, config.seed))
+    with progress.stage("choosing texts", 2 * len(candidates)) as advance:
+        store = token_store(teacher, candidates, len(candidates), run, "candidates", advance)
+        logits = outputs(teacher, store, run, "candidates", accelerator, advance)
+    probabilities = softmax(logits[np.arange(len(candidates))])
+    return candidates.only(confidence_strata_mask(probabilities, config.max_texts, config.seed))
 
 
 def label_views(

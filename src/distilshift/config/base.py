@@ -172,3 +172,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}", got=error.strerror, fix="name a readable TOML file") from None
     except (ValueError, RecursionError) as error:  # TOML's own, Unicode's, and those of endless numbers and brackets
         raise ConfigError(f"{path} is not TOML", got=str(error), fix="correct that line") from None
+
+
+def require_within(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Hold an option of a call that pydantic would slow to its range.
+
+    Raises:
+        ConfigError: it is outside.
+    """
+    if value < least or (most is not None and value > most):
+        expected = f"{least} or more" if most is None else f"{least} to {most:,}"
+        raise ConfigError(f"{name} is out of its range", expected=expected, got=str(value), fix="choose another")
