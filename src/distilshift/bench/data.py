@@ -48,7 +48,7 @@ def data_folder(named: str | Path | None) -> Path:
     """
     root = os.environ.get("DISTILSHIFT_DATA")
     if not named and not root:
-        raise ConfigError("no folder of domains is named", fix="pass --data, or set DISTILSHIFT_DATA")
+        raise ConfigError("no folder of domains is named", fix="pass --data, or set DISTILSHIFT_DATA: docs/results.md")
     folder = Path(named) if named else Path(str(root)) / "cross-domain-sentiment"
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", fix="pass --data, or set DISTILSHIFT_DATA to the folder above it")
