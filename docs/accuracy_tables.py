@@ -135,7 +135,7 @@ LADDER = (
     ("teacher", "test_accuracy", "teacher, the first 128 tokens of a review"),
     ("teacher-windows", "test_accuracy", "teacher, long reviews in up to six windows"),
     ("plain-kd", "test_accuracy", "plain distillation, the first 128 tokens"),
-    ("plain-kd-windows", "test_accuracy", "learns from, and reads, long reviews in windows"),
+    ("plain-kd-windows", "test_accuracy", "learns labels of, and reads, long reviews in windows"),
     ("without-adaptation", "test_accuracy", "learns from random spans, too"),
     ("distilshift", "test_accuracy", "learns corrected labels: **distilshift**"),
     ("distilshift", "test_accuracy_beginning", "the same students, reading the first 128 tokens only"),

@@ -24,7 +24,7 @@ HEAD = """# Errors
 
 Made by `python docs/errors_catalogue.py` from the code. Each error is one line on standard error, *problem:
 expected …, got …. Fix: …*, and exit code 2; `--verbose` adds the traceback. In Python each is a
-class of `distilshift.errors`, with the fields
+class of `distilshift.errors` (`RowError`, a `DataError`, of `distilshift.data.rows`), with the fields
 `problem`, `expected`, `got` and `fix`. What stands in braces is filled in.
 """
 

@@ -22,9 +22,11 @@ STAGES = {
 }
 HEAD = """# Options
 
-Made by `make docs` from `src/distilshift/config/`. A command takes each option as `--option-name`, a Python function as
-a keyword; `teach` and `adapt` also from a TOML file (`--config`), as `option_name = value`, and `pareto` those of
-`adapt`. What a command has besides, as `-o`, `--overwrite` or `--json`, is in `distilshift VERB --help`.
+Made by `make docs` from `src/distilshift/config/`. A command takes each option as `--option-name`, the Python function
+of its name as a keyword (`import` is `import_checkpoint`; of `predict`'s, `Predictor.load` takes `model`, `threads` and
+`max_windows`, its methods `batch_size`). `teach` and `adapt` take them from a TOML file, too (`--config`), as
+`option_name = value`, and `pareto` those of `adapt`. What a command has besides, as `-o`, `--overwrite` or `--json`, is
+in `distilshift VERB --help`.
 """
 
 

@@ -83,9 +83,9 @@ def demo(
     """
     start = time.perf_counter()
     settings = overlaid(DemoConfig, config, options)
-    source, split = movie_sentences(), split_domain(vader_domain(settings.target), settings.seed)
     shared: dict[str, Any] = {"seed": settings.seed, "precision": settings.precision, "threads": settings.threads}
     with staged_folder(Path(output), overwrite, mark="demo.json") as folder:
+        source, split = movie_sentences(), split_domain(vader_domain(settings.target), settings.seed)
         teacher, student = folder / "teacher", folder / "student"
         teach(source, teacher, TeachConfig(**shared, epochs=1))
         adapt(teacher, split.train_texts, student, AdaptConfig(**shared))

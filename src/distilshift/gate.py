@@ -2,7 +2,7 @@
 
 With numpy alone. Adaptation makes any teacher surer, on noise too, so its own confidence is no evidence for it. The
 gate therefore looks for signs of harm, each with a bound, and one is enough to refuse: what a refusal costs is
-the gain of an adaptation, and plain distillation from the unadapted teacher is left.
+the gain of an adaptation, and the unadapted teacher's labels are left.
 """
 
 from __future__ import annotations

@@ -53,8 +53,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     method: Method = option(
         "second-opinion",
-        "How the teacher meets the target: none is plain distillation, second-opinion averages its labels with those "
-        "of a model of words, the others train it or the student; docs/methods.md has them all.",
+        "How the teacher meets the target: none leaves its labels as they are (plain distillation is that with spans 0 "
+        "and max_windows 1), second-opinion averages them with those of a model of words, the others train it or the "
+        "student; docs/methods.md has them all.",
     )
     opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "The words' share in the labels: method second-opinion."
