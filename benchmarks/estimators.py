@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import DOMAINS, RESULTS, hardware, load, revision
-from distilshift.bundle import MANIFEST, read_manifest
+from common import DOMAINS, RESULTS, add_teachers, hardware, load, revision, source_of, teachers_of
+from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
 from distilshift.estimates import accuracy_estimate
@@ -70,15 +70,14 @@ def errors(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("teachers", nargs="+", type=Path, help="teacher bundles, named SOURCE-…")
+    add_teachers(parser)
     parser.add_argument("--targets", nargs="+", default=DOMAINS, choices=DOMAINS)
     parser.add_argument("--out", type=Path, default=RESULTS / "estimators.json")
     options = parser.parse_args()
-    bundles = [path for path in options.teachers if (path / MANIFEST).is_file()]
     rows = []
-    for bundle, target in product(bundles, options.targets):
-        if not bundle.name.startswith(f"{target}-"):
-            rows.append(measure(bundle, target))
+    for (bundle, digest), target in product(teachers_of(parser, options).items(), options.targets):
+        if source_of(bundle) != target:
+            rows.append(measure(bundle, target) | {"teacher_sha256": digest})
             print({key: value for key, value in rows[-1].items() if key != "atc_interval"}, flush=True)
     result = {"table": "estimators", "code_revision": revision(), "versions": versions(), "hardware": hardware()}
     result |= {"threads": torch.get_num_threads(), "omp_threads": os.environ.get("OMP_NUM_THREADS")}

@@ -54,7 +54,9 @@ def main() -> None:
         text=True,
         check=False,
     )
-    tests = counts(done.stdout)
+    if not (tests := counts(done.stdout)):
+        print(done.stdout[-20_000:], done.stderr[-2_000:])
+        sys.exit("Error: no case was tried, so nothing is written. Fix: see what the tests say above")
     row: dict[str, Any] = {
         "command": f"python benchmarks/fuzz.py --cases {options.cases} --seed {options.seed}",
         "cases": sum(test["cases"] for test in tests.values()),

@@ -19,15 +19,16 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import DOMAINS, RESULTS, hardware, load, revision
+from common import DOMAINS, RESULTS, add_teachers, hardware, load, revision, source_of, teachers_of
 from distilshift.bench.resample import POSITIVE, choose, largest_count
-from distilshift.bundle import MANIFEST, Manifest, read_manifest
+from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier, scale_logits
@@ -72,7 +73,7 @@ def measure(bundle: Path, target: str, shares: Sequence[float]) -> list[dict[str
         own = [np.array(rows[np.arange(len(examples))]) for rows in (reading.beginnings, reading.whole)]
         parts = read_parts(classifier, corpus, accelerator, run, CONFIG.seed)
     return [
-        {"source": bundle.name.split("-")[0], "target": target, "share": share, "texts": int(mask.sum())}
+        {"source": source_of(bundle), "target": target, "share": share, "texts": int(mask.sum())}
         | _at_share(
             classifier,
             manifest,
@@ -142,7 +143,7 @@ def _estimates(
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("teachers", nargs="+", type=Path, help="teacher bundles, named SOURCE-…")
+    add_teachers(parser)
     parser.add_argument("--pairs", nargs="+", help="only these, as source:target; all pairs of the Amazon domains")
     parser.add_argument("--rare", action="store_true", help="shares next to 0 and 1 instead, in one_class.json")
     parser.add_argument("--out", type=Path)
@@ -150,11 +151,14 @@ def main() -> None:
     shares = RARE_SHARES if options.rare else SHARES
     out = options.out or RESULTS / ("one_class.json" if options.rare else "label_shift.json")
     rows: list[dict[str, Any]] = []
-    for bundle in (path for path in options.teachers if (path / MANIFEST).is_file()):
-        source = bundle.name.split("-")[0]
-        pairs = options.pairs or [f"{source}:{name}" for name in DOMAINS[:4]]
-        for target in (name for name in DOMAINS if name != source and f"{source}:{name}" in pairs):
-            rows += measure(bundle, target, shares)
+    wanted = options.pairs or [":".join(pair) for pair in permutations(DOMAINS[:4], 2)]
+    found = teachers_of(parser, options)
+    teachers = {source_of(bundle): bundle for bundle in found}
+    if unknown := [pair for pair in wanted if pair not in map(":".join, product(teachers, DOMAINS))]:
+        parser.error(f"no such pair of a teacher here and a domain: {', '.join(unknown)}")
+    for source, bundle in teachers.items():
+        for target in (name for name in DOMAINS if name != source and f"{source}:{name}" in wanted):
+            rows += [row | {"teacher_sha256": found[bundle]} for row in measure(bundle, target, shares)]
             for row in rows[-len(shares) :]:
                 print({key: row[key] for key in ("source", "target", "share", "whole", "second_opinion")}, flush=True)
     result = {"table": "label-shift-of-labels", "code_revision": revision(), "versions": versions()}

@@ -6,8 +6,8 @@
 
 Four domains are Blitzer et al.'s (2007), a thousand reviews a class; airline and imdb came with theirs. All are for
 research. This repository holds no review, only where each goes: `configs/reviews.json` has, for each domain, which rows
-are test texts, which reviews nearly repeat another one (they share a group, and a split), and the digest of the file.
-The committed results are of files with these digests.
+are test texts, which reviews nearly repeat another one (they share a group, and a split), and the digests of its lines
+and of the file. The committed results are of files with these digests.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from distilshift.files import new_file, output_errors
 INDEX = HERE / "configs" / "reviews.json"
 # Of a domain of two files, one a class, in the order in which they are numbered.
 CLASSES = ("negative", "positive")
+# Of a domain of one table.
+LABELS = {"0": "negative", "1": "positive"}
 ORDER_SEED = 7
 CLONE = "name the folder data of a clone of bzantium/bert-AAD"
 _REVIEW = re.compile(r"<review_text>\n(.*?)\n?</review_text>", re.DOTALL)
@@ -46,11 +48,13 @@ class Place:
     Attributes:
         test: for each row of the file, whether it is a test text.
         groups: by a review's number, the number of the review that it nearly repeats; others are groups of their own.
-        sha256: (hex) of the file.
+        lines_sha256: (hex) of the file's lines.
+        sha256: (hex) of the file, which is compressed.
     """
 
     test: list[bool]
     groups: dict[int, int]
+    lines_sha256: str
     sha256: str
 
 
@@ -60,7 +64,7 @@ def read_index(path: Path = INDEX) -> dict[str, Place]:
     for domain, values in json.loads(path.read_text(encoding="utf-8")).items():
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(values["test"]), np.uint8), count=values["reviews"])
         groups = {int(number): group for number, group in values["groups"].items()}
-        found[domain] = Place(bits.astype(bool).tolist(), groups, values["sha256"])
+        found[domain] = Place(bits.astype(bool).tolist(), groups, values["lines_sha256"], values["sha256"])
     return found
 
 
@@ -84,8 +88,8 @@ def read_reviews(folder: Path, domain: str) -> list[tuple[str, str]]:
 def _read_table(path: Path) -> list[tuple[str, str]]:
     try:
         rows = csv.DictReader(io.StringIO(_read(path), newline=""))
-        return [(CLASSES[int(row["labels"])], row["reviews"]) for row in rows]
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        return [(LABELS[row["labels"]], str(row["reviews"] or "")) for row in rows]
+    except (KeyError, csv.Error) as error:
         raise DataError(f"{path} is another table", expected="reviews, labels", got=repr(error), fix=CLONE) from None
 
 
@@ -117,12 +121,23 @@ def rows_of(domain: str, reviews: list[tuple[str, str]], place: Place) -> Iterat
         }
 
 
-def domain_file(domain: str, rows: Iterator[dict[str, Any]]) -> bytes:
-    """The file's bytes, compressed."""
-    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+def lines_of(domain: str, reviews: list[tuple[str, str]], place: Place) -> bytes:
+    """The lines of a domain's file.
+
+    Raises:
+        DataError: the reviews are not those that everything was measured with.
+    """
+    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows_of(domain, reviews, place)).encode()
+    if (got := hashlib.sha256(lines).hexdigest()) != place.lines_sha256:
+        raise DataError(f"the reviews of {domain} have changed", expected=place.lines_sha256, got=got, fix=CLONE)
+    return lines
+
+
+def compressed(domain: str, lines: bytes) -> bytes:
+    """The file's bytes; the same lines give the same ones with the same zlib."""
     buffer = io.BytesIO()
     with gzip.GzipFile(f"{domain}.jsonl", "wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
-        file.write(lines.encode())
+        file.write(lines)
     return buffer.getvalue()
 
 
@@ -130,10 +145,11 @@ def convert(data: Path, output: Path, index: dict[str, Place]) -> list[str]:
     """Write the domains; gives those whose file is not, byte for byte, what everything was measured with.
 
     Raises:
-        DataError: a domain is missing or has another number of reviews; nothing is written then.
+        DataError: a domain is missing or is not what it was; nothing is written then.
         OutputError: the folder cannot be written to.
     """
-    made = {domain: domain_file(domain, rows_of(domain, read_reviews(data, domain), index[domain])) for domain in index}
+    lines = {domain: lines_of(domain, read_reviews(data, domain), place) for domain, place in index.items()}
+    made = {domain: compressed(domain, content) for domain, content in lines.items()}
     for domain, content in made.items():
         with output_errors(output), new_file(output / f"{domain}.jsonl.gz", overwrite=True) as path:
             path.write_bytes(content)
@@ -153,8 +169,8 @@ def main() -> None:
     print(f"{len(read_index())} domains in {arguments.output}")
     if others:
         print(
-            f"Not the files that the results are of: {', '.join(others)}. Either the reviews have changed, or this "
-            "Python's zlib compresses otherwise; bench will measure their cells anew"
+            f"Compressed otherwise than the files that the results are of: {', '.join(others)}. The reviews are the "
+            "same, but bench tells files apart by their bytes, and will measure their cells anew"
         )
 
 

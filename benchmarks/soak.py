@@ -52,6 +52,8 @@ def main() -> None:
         test = [sys.executable, "-m", "pytest", "-vv", "-k", WANTED, *arguments, "--kill-log", str(log)]
         code = subprocess.run(test, cwd=HERE.parent, check=False).returncode
         trials = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not trials:
+        sys.exit("Error: no run was stopped, so nothing is written. Fix: see what the tests say above")
     row = {
         "command": f"python benchmarks/soak.py --kills {options.kills} --seed {options.seed}",
         **summary(trials),

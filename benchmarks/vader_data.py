@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +20,8 @@ from typing import Any, get_args
 from common import SCRATCH
 from distilshift.config import DemoConfig
 from distilshift.demo_data import VaderName, movie_sentences, split_domain, vader_domain
+from distilshift.errors import DistilshiftError
+from distilshift.files import new_file
 from distilshift.types import Example
 
 FOLDER = SCRATCH / "vader"
@@ -49,12 +52,12 @@ def _row(example: Example, split: str) -> dict[str, Any]:
 def write_domain(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """A domain's file; the same rows give the same bytes."""
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-    path.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    with new_file(path, overwrite=True) as new:
+        new.write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 def main() -> None:
     """Write the domains."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     write_domain(FOLDER / f"{SOURCE}.jsonl.gz", source_rows())
     for name in TARGETS:
         write_domain(FOLDER / f"{name}.jsonl.gz", target_rows(name))
@@ -62,4 +65,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except DistilshiftError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

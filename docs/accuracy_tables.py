@@ -9,7 +9,7 @@ import numpy as np
 
 from distilshift.bench.matrix import Cell, in_percent
 from distilshift.bench.methods import METHODS
-from distilshift.bench.table import Table, read_table
+from distilshift.bench.table import HARM, Table, read_table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 ACCURACY_ROWS = ("teacher", "plain-kd", "distilshift")
@@ -37,7 +37,11 @@ def summary_table() -> str:
             continue
         pairs = np.array([rows.mean(axis=0) for rows in found])
         means, gains = pairs.mean(axis=0)[:, 0], _gains(pairs)[:, 0]
-        cells = [*(f"{mean:.1f}" for mean in means), f"{gains.mean():+.1f}", f"{(gains < -1).sum()} of {len(gains)}"]
+        cells = [
+            *(f"{mean:.1f}" for mean in means),
+            f"{gains.mean():+.1f}",
+            f"{_harmed(gains)} of {len(gains)}",
+        ]
         missing = f", {len(cases) - len(found)} to be measured" if len(found) < len(cases) else ""
         lines.append(f"| {title} | {' | '.join(cells)} | {_count(found)}{missing} |")
     lines.append(
@@ -57,7 +61,7 @@ def accuracy_table() -> str:
     lines += [_accuracy_line(" → ".join(pair), str(len(rows)), rows.mean(axis=0)) for pair, rows in found.items()]
     means = np.array([rows.mean(axis=0) for rows in found.values()])
     lines.append(_accuracy_line("**mean of these pairs**", "", means.mean(axis=0)))
-    harmed = int((_gains(means)[:, 0] < -1).sum())
+    harmed = _harmed(_gains(means)[:, 0])
     lines.append(
         "\nAccuracy in per cent on the 400 held-out reviews; the last column is on all 2,000, the 1,600 unlabelled "
         f"training texts among them. {len(found)} of {len(table.matrix.pairs())} pairs, {harmed} of them more than a "
@@ -85,7 +89,7 @@ def thirty_table() -> str:
         pairs = [pair for pair in table.matrix.pairs() if belongs(*pair)]
         if values := [found[pair] for pair in pairs if pair in found]:
             lines.append(_accuracy_line(name, f"{len(values)} of {len(pairs)}", np.mean(values, axis=0)))
-    harmed = sum(float(_gains(rows)[0]) < -1 for rows in found.values())
+    harmed = _harmed(np.array([_gains(rows)[0] for rows in found.values()]))
     lines.append(f"\nFirst seed; {harmed} of {len(found)} pairs more than a point below plain distillation.")
     return "\n".join(lines)
 
@@ -145,13 +149,12 @@ LADDER = (
 def ladder_table() -> str:
     """Where the gain comes from: means over all pairs, first seed."""
     table = read_table(RESULTS / "amazon12-minilm")
-    means = [table.means(row, number)[:1] for row, number, _ in LADDER]
-    if not all(means):
+    first = table.matrix.config.seeds[0]
+    means = [(title, table.mean(row, first, number)) for row, number, title in LADDER]
+    if not table.whole_seeds([row for row, _, _ in LADDER]):
         return "Not measured on all pairs yet."
     lines = ["| | accuracy, mean of twelve pairs, first seed |", "|---|---|"]
-    return "\n".join(
-        [*lines, *(f"| {title} | {100 * mean[0]:.1f} |" for (_, _, title), mean in zip(LADDER, means, strict=True))]
-    )
+    return "\n".join([*lines, *(f"| {title} | {100 * mean:.1f} |" for title, mean in means if mean is not None)])
 
 
 SIZES = {"distilshift": "base", "default-size": "small, the default", "two-layers": "small, two layers"}
@@ -161,12 +164,14 @@ def sizes_table() -> str:
     """Sizes of the student: means over all pairs, first seed."""
     table = read_table(RESULTS / "amazon12-minilm")
     kinds = ("test_accuracy", "test_accuracy_int8", "test_accuracy_beginning", "all_accuracy")
-    (plain,) = table.means("plain-kd")[:1]
+    seed = table.matrix.config.seeds[0]
     lines = ["| `--size` | fp32 | gain | int8 | beginnings | all 2,000 |", "|---|---|---|---|---|---|"]
     for row, title in SIZES.items():
-        if all(means := [table.means(row, kind)[:1] for kind in kinds]):
-            first, *others = (100 * mean[0] for mean in means)
-            cells = [f"{first:.1f}", f"{first - 100 * plain:+.1f}", *(f"{other:.1f}" for other in others)]
+        wanted = [("plain-kd", kinds[0]), *((row, kind) for kind in kinds)]
+        found = [100 * mean for name, kind in wanted if (mean := table.mean(name, seed, kind)) is not None]
+        if len(found) == len(wanted):
+            plain, first, *others = found
+            cells = [f"{first:.1f}", f"{first - plain:+.1f}", *(f"{other:.1f}" for other in others)]
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -213,6 +218,11 @@ def _gains(values: np.ndarray) -> np.ndarray:
     """Of distilshift over plain distillation, of accuracies (..., rows, 2)."""
     plain, own = (ACCURACY_ROWS.index(row) for row in ("plain-kd", "distilshift"))
     return values[..., own, :] - values[..., plain, :]
+
+
+def _harmed(gains: np.ndarray) -> int:
+    """How many of these gains, in points, are losses of more than one."""
+    return int((gains < -100 * HARM).sum())
 
 
 def _accuracy_line(name: str, seeds: str, values: np.ndarray) -> str:

@@ -130,6 +130,8 @@ def test_one_teacher_may_have_students_of_several_seeds(place: Path):
         ({"seeds": [1, 1]}, "seeds are named twice"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"pairs": [["a", "a"]]}, "a pair needs two domains"),
+        ({"pairs": [], "domains": ["a"]}, "a pair needs two domains"),
+        ({"pairs": [["a", "b-c"], ["a-b", "c"]]}, "names of pairs are named twice: got a-b-c"),
         ({"pairs": []}, "either domains or pairs"),
         ({"domains": ["a", "b"]}, "either domains or pairs"),
         ({"table": "../x"}, "cannot be a file's name"),
@@ -281,6 +283,19 @@ def test_another_table_with_the_same_cell_is_taken_over(bench: Any, stand_in: St
     matrix.write_text(text.replace(f'"{table}"', '"widest"'))
     bench()
     assert len(stand_in.done) == measured + len(paths)
+
+
+def test_a_cell_is_measured_once_though_another_runner_replaces_its_result(bench: Any, stand_in: StandIn, place: Path):
+    """One with other options of the same table; the two would take turns for ever."""
+    first = job_of(place)
+
+    def replace_first(job: Job) -> None:
+        if job.kind == "cell" and job.cell != first.cell:
+            first.result.write_text("{}")
+
+    stand_in.during = replace_first
+    assert bench().code == 0
+    assert stand_in.done.count(first.cell.name) == 1
 
 
 def test_an_interrupt_ends_the_runner(bench: Any, stand_in: StandIn):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from distilshift.bench.figures import VERMILION, write_figures
+from distilshift.bench.matrix import make_matrix
 from distilshift.bench.report import fill, report, section
-from distilshift.bench.table import Gain, interval, read_table
+from distilshift.bench.table import HARM, Gain, interval, read_table
+from distilshift.errors import ConfigError
 
 # Ten test texts a target; seeds 0 and 1. Of "shot-kd", b's second seed is missing.
 RIGHT = {
@@ -30,7 +32,12 @@ RIGHT = {
 }
 
 
+MATRIX = {"table": "t", "pairs": [["a", "b"], ["a", "c"]], "seeds": [0, 1]}
+METHODS = ["shot-kd", "plain-kd", "distilshift", "kd-source"]
+
+
 def write_cell(folder: Path, target: str, method: str, seed: int, right: int, **changes: Any) -> None:
+    matrix = make_matrix(MATRIX | {"methods": METHODS})
     row = {
         "table": "t",
         "source": "a",
@@ -43,8 +50,8 @@ def write_cell(folder: Path, target: str, method: str, seed: int, right: int, **
         "all_accuracy": (right - 1) / 10,
         "test_correct": "1" * right + "0" * (10 - right),
         "seconds": 100 + right,
-        "config": {"seed": seed, "threads": 0, "spans": 3},
-        "teacher_config": {"seed": seed},
+        "config": matrix.student_config(method, seed).portable(),
+        "teacher_config": matrix.teacher_config(seed).portable(),
         "teacher_sha256": f"teacher {seed}",
         "data_sha256": target,
     }
@@ -55,9 +62,7 @@ def write_cell(folder: Path, target: str, method: str, seed: int, right: int, **
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results" / "t"
     folder.mkdir(parents=True)
-    matrix = {"table": "t", "pairs": [["a", "b"], ["a", "c"]], "seeds": [0, 1]}
-    methods = ["shot-kd", "plain-kd", "distilshift", "kd-source"]
-    (folder / "matrix.json").write_text(json.dumps(matrix | {"methods": methods}))
+    (folder / "matrix.json").write_text(json.dumps(MATRIX | {"methods": METHODS}))
     for (target, method, seed), right in RIGHT.items():
         write_cell(folder, target, method, seed, right)
     return folder
@@ -123,7 +128,7 @@ def test_the_page_says_what_is_missing_and_averages_no_unlike_pairs(results: Pat
     assert "distillation on source texts" not in row
     assert "No cell yet: distillation on source texts." in lines
     assert "| SHOT, then distillation | 60.0 | 90.0 |" in lines
-    assert "different options" not in "".join(lines)
+    assert "other options" not in "".join(lines)
 
 
 def test_a_row_of_the_first_seed_alone_is_complete_with_it(results: Path):
@@ -135,9 +140,46 @@ def test_a_row_of_the_first_seed_alone_is_complete_with_it(results: Path):
     assert "| SHOT, then distillation | – | 2 of 2 | 75.0 | 65.0 | 55.0 | 65.0 | +20.0 [" in section(table)
 
 
-def test_cells_of_one_row_with_different_options_are_named(results: Path):
-    write_cell(results, "b", "distilshift", 0, 8, config={"seed": 0, "spans": 4})
-    assert "Cells of these rows were made with different options: distilshift." in section(read_table(results))
+@pytest.mark.parametrize("config", [{"seed": 0, "spans": 4}, {"seed": 0, "an_option_of_before": 1}])
+def test_a_cell_of_other_options_is_missing_and_named(results: Path, config: dict[str, Any]):
+    write_cell(results, "b", "distilshift", 0, 8, config=config)
+    table = read_table(results)
+    assert table.missing() == 16 - 10
+    assert table.gain("distilshift").cells == 2  # seed 1 alone has both pairs
+    left_out = "Made with other options than the matrix's, and left out: a-b-distilshift-0.json."
+    assert left_out in section(table).splitlines()
+
+
+def test_a_cell_that_is_older_than_an_option_counts_as_made_with_its_default(results: Path):
+    write_cell(results, "b", "distilshift", 0, 8, config={"seed": 0})
+    assert read_table(results).missing() == 16 - 11
+
+
+@pytest.mark.parametrize("changes", [{"teacher_sha256": "another"}, {"data_sha256": "other"}])
+def test_rows_of_different_teachers_or_data_are_in_no_table_together(results: Path, changes: dict[str, str]):
+    write_cell(results, "b", "distilshift", 0, 8, **changes)
+    table = read_table(results)
+    assert table.values(["plain-kd", "distilshift"], ("a", "b")).tolist() == [[0.8, 1.0]]
+    assert table.whole_seeds(["plain-kd", "distilshift"]) == [1]
+    assert table.values(["distilshift"], ("a", "b")).tolist() == [[0.8], [1.0]]
+
+
+def test_a_target_of_which_there_were_fewer_texts_is_resampled_by_itself(results: Path):
+    for method, right in (("plain-kd", 3), ("distilshift", 4)):
+        write_cell(results, "b", method, 0, right, data_sha256="older", test_correct="1" * right + "0" * (5 - right))
+    gain = read_table(results).gain("distilshift")
+    assert gain.mean == pytest.approx((0.2 + 0.2 - 0.1 + 0.0) / 4)
+
+
+def test_a_point_is_no_harm_whatever_the_last_digit():
+    assert not any((right - 4) / 400 - right / 400 < -HARM for right in range(4, 401))
+    assert all((right - 5) / 400 - right / 400 < -HARM for right in range(5, 401))
+
+
+def test_a_damaged_matrix_is_named(results: Path):
+    (results / "matrix.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"matrix\.json is not a matrix"):
+        read_table(results)
 
 
 def test_a_page_is_filled_between_its_marks(results: Path, run_cli: Any):
@@ -150,10 +192,16 @@ def test_a_page_is_filled_between_its_marks(results: Path, run_cli: Any):
     assert text.endswith("<!-- end -->\nAfter\n")
     assert "old" not in text
     assert fill(text, "bench", report(results.parent)) == text
-    page.write_text("no marks")
+    for content in ("no marks", "<!-- bench table: made -->\nno end"):
+        page.write_text(content)
+        done = run_cli("bench", "report", "--results", results.parent, "--page", page)
+        assert done.code == 2
+        assert "has no place for the tables" in done.err
+        assert page.read_text() == content
+    page.write_bytes(b"\xff")
     done = run_cli("bench", "report", "--results", results.parent, "--page", page)
     assert done.code == 2
-    assert "has no place for the tables" in done.err
+    assert "expected a page in UTF-8" in done.err
 
 
 def test_without_results_the_page_says_so(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from distilshift.bench import aad
+from bench_data import write_domains, write_matrix
+from distilshift.bench import aad, cell
 from distilshift.bench.aad import CLIP, AdversarialObjective, adapt_adversarially, make_discriminator
-from distilshift.bench.cell import MAKERS
+from distilshift.bench.cell import MAKERS, Inputs
 from distilshift.bench.data import Domain, load_domain
-from distilshift.bench.measure import measure, right
+from distilshift.bench.job import Folders, Job, is_done
+from distilshift.bench.matrix import Cell, make_matrix, read_matrix
+from distilshift.bench.measure import measure, require_labels, right
 from distilshift.bench.methods import METHODS
 from distilshift.bench.supervised import equal_epochs, fine_tune, raw_teacher
 from distilshift.config import AdaptConfig
@@ -47,6 +51,54 @@ def test_every_method_has_a_maker():
 @pytest.mark.parametrize(("texts", "epochs"), [(1600, 6), (3200, 3), (800, 12), (100_000, 1)])
 def test_the_number_of_steps_is_that_of_distillation(texts: int, epochs: int):
     assert equal_epochs(1600, texts, AdaptConfig()) == epochs
+
+
+def test_the_source_s_texts_are_distilled_on_for_as_many_steps(tmp_path: Path):
+    source, target = (Domain(examples(count, 1), examples(9, 2)) for count in (320, 160))
+    inputs = Inputs(tmp_path, source, target, CONFIG, tmp_path)
+    assert cell._with_equal_steps(inputs).config == replace(CONFIG, distil_epochs=3)
+
+
+def test_all_rows_with_windows_have_the_matrix_s(tmp_path: Path):
+    rows = {"table": "t", "pairs": [["a", "b"]], "methods": ["plain-kd", "plain-kd-windows", "distilshift"]}
+    matrix = make_matrix(rows | {"student": {"max_windows": 3}})
+    assert [matrix.student_config(row, 0).max_windows for row in rows["methods"]] == [1, 3, 3]
+
+
+def test_a_target_is_looked_at_before_anything_is_trained():
+    names, known = ("negative", "positive"), [Example("good", label="positive")]
+    require_labels(Domain([Example("so so")], known), names, to_learn=False)
+    for domain, learns, text in (
+        (Domain(known, [Example("so so")]), False, "a test text of the target has no label"),
+        (Domain(known, [Example("so so", label="neutral")]), False, "other labels than the source: got neutral"),
+        (Domain([Example("so so", label="neutral")], known), False, "other labels than the source: got neutral"),
+        (Domain([Example("so so")], known), True, "no labels to learn from"),
+    ):
+        with pytest.raises(DataError, match=text):
+            require_labels(domain, names, to_learn=learns)
+
+
+def test_a_result_is_of_the_data_that_it_began_with(
+    teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folders = Folders(write_domains(tmp_path / "data"), tmp_path / "results", tmp_path / "work")
+    job = Job("cell", read_matrix(write_matrix(tmp_path / "m.toml")), Cell("pans", "films", "plain-kd", 0), folders)
+    shutil.copytree(teacher_bundle, job.teacher)
+    began = job.identity()
+
+    def replace_the_data(inputs: Inputs, output: Path) -> Path:
+        other = write_domains(tmp_path / "other", train=30) / "films.jsonl.gz"
+        other.replace(folders.data / other.name)
+        return output
+
+    monkeypatch.setitem(MAKERS, "adapt", replace_the_data)
+    monkeypatch.setattr(cell, "measure", lambda *arguments: {})
+    monkeypatch.setattr(cell, "teacher_accuracy", lambda *arguments: 0.5)
+    cell.run_cell(job)
+    assert began.items() <= json.loads(job.result.read_text()).items()
+    assert job.identity() != began
+    assert not is_done(job)
+    assert not [*job.teacher.parent.glob(f"*-on-films-{job.target_sha256()[:12]}*")]
 
 
 def test_a_student_learns_from_labels(teacher_bundle: Path, tmp_path: Path):

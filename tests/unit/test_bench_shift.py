@@ -181,16 +181,17 @@ def test_a_teacher_is_measured_once_for_the_seeds_that_share_its_texts(
     monkeypatch.setattr(Job, "teacher_sha256", lambda job: sha256)
     monkeypatch.setattr(bench_cell, "measure", lambda *args: read.append(args) or {"test_accuracy": len(read)})
 
-    def measured(job: Job) -> int:
-        return bench_cell._measured(job, job.teacher, job.load_target(), 1)["test_accuracy"]
+    def measured(job: Job, windows: int = 1) -> int:
+        found = bench_cell._measured(job, job.teacher, job.load_target(), windows, job.target_sha256())
+        return found["test_accuracy"]
 
     assert [measured(each) for each in (first, second, first, second)] == [1, readings, 1, readings]
     sha256 = "another"
     assert measured(first) == readings + 1
-    assert bench_cell._measured(first, first.teacher, first.load_target(), 6)["test_accuracy"] == readings + 2
+    assert measured(first, windows=6) == readings + 2
     student = first.teacher.with_name("student")
     for _ in range(2):
-        bench_cell._measured(first, student, first.load_target(), 1)
+        bench_cell._measured(first, student, first.load_target(), 1, first.target_sha256())
     assert len(read) == readings + 4
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_worker_that_is_dead_before_it_has_its_job_is_a_failed_job(job: Job, m
     with worker.claimed(job) as lock:
         assert lock is not None
         assert worker.work(job, lock) == "exit code 3 without a word: the disk of its log may be full"
+
+
+def test_a_ctrl_c_in_a_terminal_reaches_the_runner_alone(job: Job, monkeypatch: pytest.MonkeyPatch):
+    """It goes to a group of processes; a worker that had it too would be told twice, and stop without a checkpoint."""
+    told = "import os, sys; print(os.getpgrp() == os.getpid()); sys.exit(3)"
+    monkeypatch.setattr(worker, "COMMAND", (sys.executable, "-c", told))
+    with worker.claimed(job) as lock:
+        assert lock is not None
+        assert worker.work(job, lock) == "True"
 
 
 WAITS = """
@@ -57,13 +67,15 @@ def test_a_worker_stops_with_its_runner(handler: str, number: signal.Signals):
 
 def test_what_a_kill_left_of_a_cell_is_swept_unless_somebody_works_there(job: Job):
     cells = job.folders.work / "cells"
-    left = [f"tiny-pans-films-plain-kd-0-{'0' * 12}{suffix}" for suffix in ("", ".run", "-teacher")]
-    kept = [f"tiny-pans-films-plain-kd-1-{'0' * 12}", "tiny-pans-films-plain-kd-0"]
+    left = [f"{job.unfinished}-{'0' * 12}{suffix}" for suffix in ("", ".run", "-teacher")]
+    elsewhere = replace(job, folders=replace(job.folders, results=job.folders.results / "others"))
+    another = replace(job, cell=replace(job.cell, seed=1))
+    kept = [*(f"{other.unfinished}-{'0' * 12}" for other in (elsewhere, another)), "tiny-pans-films-plain-kd-0"]
     for name in [*left, *kept]:
         (cells / name).mkdir(parents=True)
     (cells / f"{left[0]}.seconds").write_text("1")
     with worker.claimed(job):
         worker.sweep(job)
-    assert len([*cells.iterdir()]) == 6
+    assert len([*cells.iterdir()]) == 7
     worker.sweep(job)
     assert {path.name for path in cells.iterdir()} == set(kept)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import pytest
 import review_data
 from distilshift.bench.data import load_domain
 from distilshift.errors import DataError
-from review_data import ORDER_SEED, Place, convert, domain_file, read_index, read_reviews, rows_of
+from review_data import ORDER_SEED, Place, compressed, convert, read_index, read_reviews, rows_of
 
 REVIEW = "<review>\n<title>\nIgnored\n</title>\n<review_text>\n{}\n</review_text>\n</review>\n"
 TEXTS = {"negative": ["Broke  at\nonce.", "caf\xe9 \x85 burnt<br />twice", ""], "positive": ["Good.", "Fine, too."]}
 READ = ["Broke at once.", "caf\xe9 burnt twice", "", "Good.", "Fine, too."]
-PLACE = Place([False, True, False, False, True], {4: 3}, "")
+PLACE = Place([False, True, False, False, True], {4: 3}, "", "")
 
 
 def write_classes(folder: Path) -> None:
@@ -62,18 +63,39 @@ def test_a_row_has_its_split_and_the_group_of_what_it_repeats(tmp_path: Path) ->
     assert [row["id"] for row in rows] == [f"books-000{row}" for row in range(5)]
 
 
-def test_a_file_is_the_same_at_any_time_and_other_ones_are_named(tmp_path: Path) -> None:
+def test_a_file_is_the_same_at_any_time_and_one_that_is_compressed_otherwise_is_named(tmp_path: Path) -> None:
     write_classes(tmp_path / "books")
-    content = domain_file("books", rows_of("books", read_reviews(tmp_path, "books"), PLACE))
-    right = Place(PLACE.test, PLACE.groups, hashlib.sha256(content).hexdigest())
+    rows = rows_of("books", read_reviews(tmp_path, "books"), PLACE)
+    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+    content = compressed("books", lines)
+    assert gzip.decompress(content) == lines
+    digests = [hashlib.sha256(each).hexdigest() for each in (lines, content)]
+    right = Place(PLACE.test, PLACE.groups, *digests)
     assert convert(tmp_path, tmp_path / "out", {"books": right}) == []
     assert (tmp_path / "out" / "books.jsonl.gz").read_bytes() == content
-    assert convert(tmp_path, tmp_path / "out", {"books": PLACE}) == ["books"]
+    assert convert(tmp_path, tmp_path / "out", {"books": replace(right, sha256="other")}) == ["books"]
 
 
-@pytest.mark.parametrize("rows", [[{"reviews": "Good.", "labels": "good"}], [{"reviews": "Good.", "labels": "7"}]])
-def test_another_table_is_refused(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    write_table(tmp_path / "imdb" / "imdb.csv", rows)
+def test_reviews_that_have_changed_replace_nothing(tmp_path: Path) -> None:
+    write_classes(tmp_path / "books")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "books.jsonl.gz").write_bytes(b"good")
+    with pytest.raises(DataError, match="the reviews of books have changed"):
+        convert(tmp_path, tmp_path / "out", {"books": PLACE})
+    assert (tmp_path / "out" / "books.jsonl.gz").read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("label", ["good", "7", "-1"])
+def test_another_label_is_refused(label: str, tmp_path: Path) -> None:
+    write_table(tmp_path / "imdb" / "imdb.csv", [{"reviews": "Good.", "labels": label}])
+    with pytest.raises(DataError, match="another table"):
+        read_reviews(tmp_path, "imdb")
+
+
+@pytest.mark.parametrize("content", [b"text\nGood.\n", b'labels,reviews\n1\n0,"' + b"open " * 40_000])
+def test_another_table_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "imdb").mkdir()
+    (tmp_path / "imdb" / "imdb.csv").write_bytes(content)
     with pytest.raises(DataError, match="another table"):
         read_reviews(tmp_path, "imdb")
 
@@ -81,9 +103,9 @@ def test_another_table_is_refused(rows: list[dict[str, Any]], tmp_path: Path) ->
 def test_nothing_is_written_where_a_domain_is_missing_or_has_lost_reviews(tmp_path: Path) -> None:
     write_classes(tmp_path / "books")
     with pytest.raises(DataError, match=r"dvd.negative\.review cannot be read"):
-        convert(tmp_path, tmp_path / "out", {"books": PLACE, "dvd": PLACE})
+        convert(tmp_path, tmp_path / "out", {"dvd": PLACE, "books": PLACE})
     with pytest.raises(DataError, match="expected 6, got 5"):
-        convert(tmp_path, tmp_path / "out", {"books": Place([True] * 6, {}, "")})
+        convert(tmp_path, tmp_path / "out", {"books": Place([True] * 6, {}, "", "")})
     assert not (tmp_path / "out").exists()
 
 

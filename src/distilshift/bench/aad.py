@@ -6,7 +6,8 @@ The classifier on top stays. The adapted teacher is then distilled plainly, like
 
 Deviations: the rate warms up and decays linearly, as in all our loops, and the discriminator's is constant; batches of
 target texts hold texts of like length, those of source texts are drawn at random; label smoothing taught the source
-model; only predictions for source texts are used, never their labels.
+model; only predictions for source texts are used, never their labels; AdamW with the loops' weight decay, where theirs
+is Adam, and no dropout.
 For comparison only: nothing that `adapt` runs reaches this module.
 """
 

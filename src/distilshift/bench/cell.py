@@ -12,10 +12,10 @@ from typing import Any
 from distilshift.bench.aad import adapt_adversarially
 from distilshift.bench.data import Domain, load_domain
 from distilshift.bench.job import KEY_DIGITS, Job, read_result
-from distilshift.bench.measure import measure, teacher_accuracy
+from distilshift.bench.measure import measure, require_labels, teacher_accuracy
 from distilshift.bench.methods import METHODS
 from distilshift.bench.provenance import code_revision, hardware
-from distilshift.bench.supervised import fine_tune
+from distilshift.bench.supervised import equal_epochs, fine_tune
 from distilshift.bench.timing import stopwatch
 from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
@@ -51,6 +51,13 @@ def _adapt(inputs: Inputs, texts: list[Example], output: Path) -> Path:
     return output
 
 
+def _with_equal_steps(inputs: Inputs) -> Inputs:
+    """As many steps on the source's texts as the other rows take on the target's."""
+    texts, sources = len(inputs.target.train), len(inputs.source.train)
+    config = replace(inputs.config, distil_epochs=equal_epochs(texts, sources, inputs.config))
+    return replace(inputs, config=config)
+
+
 def _fine_tune(inputs: Inputs, examples: list[Example], output: Path) -> Path:
     return fine_tune(inputs.teacher, examples, len(inputs.target.train), inputs.config, output)
 
@@ -67,7 +74,7 @@ MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
     "teacher": lambda inputs, output: inputs.teacher,
     "teacher-windows": lambda inputs, output: inputs.teacher,
     "adapt": lambda inputs, output: _adapt(inputs, inputs.target.train_texts(), output),
-    "adapt-on-source": lambda inputs, output: _adapt(inputs, inputs.source.train_texts(), output),
+    "adapt-on-source": lambda inputs, output: _adapt(_with_equal_steps(inputs), inputs.source.train_texts(), output),
     "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.labelled(), output),
     "labels-of-target": lambda inputs, output: _fine_tune(inputs, inputs.target.labelled(), output),
     "adversarial": lambda inputs, output: _adapt_adversarially(inputs, output),
@@ -91,14 +98,16 @@ def run_cell(job: Job) -> None:
     manifest = read_manifest(job.teacher, "teacher")
     # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
     key = fingerprint([job.identity(), asdict(manifest), versions()])
-    output = job.folders.work / "cells" / f"{job.name}-{key[:KEY_DIGITS]}"
+    output = job.folders.work / "cells" / f"{job.unfinished}-{key[:KEY_DIGITS]}"
+    origin, data = _origin(job, manifest), job.target_sha256()  # now: data and code may change before the end
+    require_labels(target, manifest.label_names, options["kind"] == "labels-of-target")
     watch = output.with_name(f"{output.name}.seconds")
     with stopwatch(watch) as seconds:
         bundle = MAKERS[options["kind"]](inputs, output)
     used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
     windows = config.max_windows if options["kind"] == "teacher-windows" else 1
-    row = _origin(job, manifest) | _measured(job, bundle, target, windows)
-    row |= {"teacher_test_accuracy": _teacher_accuracy(job, target), "seconds": used, "peak_memory_bytes": peak}
+    row = origin | _measured(job, bundle, target, windows, data)
+    row |= {"teacher_test_accuracy": _teacher_accuracy(job, target, data), "seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}
     write_json(job.result, row)
     for path in output.parent.glob(f"{output.name}*"):  # the classifier, and what a kill may have left beside it
@@ -125,30 +134,30 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
     }
 
 
-def _measured(job: Job, bundle: Path, target: Domain, windows: int) -> dict[str, Any]:
+def _measured(job: Job, bundle: Path, target: Domain, windows: int, data: str) -> dict[str, Any]:
     """A classifier's numbers; a teacher's as it came are the same for all seeds that share it."""
 
     def measured() -> dict[str, Any]:
         return measure(bundle, target, job.threads, windows)
 
-    return _of_teacher(job, f"-windows-{windows}", measured) if bundle == job.teacher else measured()
+    return _of_teacher(job, data, f"-windows-{windows}", measured) if bundle == job.teacher else measured()
 
 
-def _teacher_accuracy(job: Job, target: Domain) -> float:
+def _teacher_accuracy(job: Job, target: Domain, data: str) -> float:
     """Of the unadapted teacher on the target's test texts; all cells of a pair, share and seed have it in common."""
 
     def measured() -> dict[str, Any]:
         return {"test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}
 
-    return float(_of_teacher(job, "", measured)["test_accuracy"])
+    return float(_of_teacher(job, data, "", measured)["test_accuracy"])
 
 
-def _of_teacher(job: Job, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is measured of the unadapted teacher on the target, once, and kept beside it."""
+def _of_teacher(job: Job, data: str, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is measured of the unadapted teacher on the target, whose digest is `data`, once, and kept beside it."""
     cell = job.cell
     if cell.positive_share is not None:  # which texts stay is the seed's choice
         name = f"{name}-seed-{cell.seed}"
-    path = job.teacher.with_name(f"{job.teacher.name}-on-{cell.target}-{job.target_sha256()[:12]}{name}.json")
+    path = job.teacher.with_name(f"{job.teacher.name}-on-{cell.target}-{data[:12]}{name}.json")
     teacher = job.teacher_sha256()
     known = read_result(path)
     if known.get("teacher_sha256") != teacher:

@@ -12,7 +12,6 @@ from distilshift.bench.data import Domain, domain_sha256, load_domain
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
 from distilshift.bench.resample import resample
 from distilshift.bundle import read_manifest
-from distilshift.config import StageConfig
 from distilshift.errors import BundleError
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
@@ -91,6 +90,11 @@ class Job:
         cell = f"{self.matrix.config.table}-{self.cell.name}"
         return f"teacher-{self.teacher.name}" if self.kind == "teacher" else cell
 
+    @property
+    def unfinished(self) -> str:
+        """How the names of its unfinished classifier begin, which is not that of a runner with other results."""
+        return f"{self.name}-{fingerprint([str(self.folders.results.resolve())])[:KEY_DIGITS]}"
+
     def teacher_sha256(self) -> str:
         """sha256 (hex) of all that the teacher's bundle declares, its files' hashes among it.
 
@@ -167,7 +171,7 @@ def _is_of(job: Job, found: dict[str, Any]) -> bool:
     if wanted.items() <= found.items():
         return True
     same_data = found.get("data_sha256") == wanted["data_sha256"]
-    return job.keep_older and same_data and _differs_by_newer_options(job, found)
+    return job.keep_older and same_data and job.matrix.has_options_of(job.cell, found)
 
 
 def of_another_teacher(job: Job) -> list[Cell]:
@@ -184,22 +188,6 @@ def of_another_teacher(job: Job) -> list[Cell]:
         if other.teacher == job.teacher and read_result(other.result).get("teacher_sha256", own) != own:
             found.append(cell)
     return found
-
-
-def _differs_by_newer_options(job: Job, found: dict[str, Any]) -> bool:
-    """Whether the options that a result was made with are the cell's, but for newer ones at their default."""
-    teacher = job.matrix.teacher_config(job.cell.seed)
-    student = job.matrix.student_config(job.cell.method, job.cell.seed)
-    parts: list[tuple[StageConfig, Any]] = [(teacher, found.get("teacher_config"))]
-    if job.matrix.options_of(job.cell)["student"]:
-        parts.append((student, found.get("config")))
-    return all(_is_older(config, known) for config, known in parts)
-
-
-def _is_older(config: StageConfig, known: Any) -> bool:
-    defaults = type(config)().to_dict()
-    values = {key: value for key, value in config.portable().items() if key != "threads"}
-    return isinstance(known, dict) and all(known.get(k, defaults[k]) == v for k, v in values.items())
 
 
 def note_matrix(job: Job) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -138,6 +138,23 @@ class Matrix:
         """sha256 (hex) of `options_of`."""
         return fingerprint(self.options_of(cell))
 
+    def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
+        """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default."""
+        parts: list[tuple[StageConfig, Any]] = [(self.teacher_config(cell.seed), found.get("teacher_config"))]
+        if self.options_of(cell)["student"]:
+            parts.append((self.student_config(cell.method, cell.seed), found.get("config")))
+        return all(_is_older(config, known) for config, known in parts)
+
+
+def _is_older(config: StageConfig, known: Any) -> bool:
+    defaults = type(config)().to_dict()
+    values = {key: value for key, value in config.portable().items() if key != "threads"}
+    return (
+        isinstance(known, Mapping)
+        and known.keys() <= defaults.keys()
+        and all(known.get(key, defaults[key]) == value for key, value in values.items())
+    )
+
 
 def _timeless(config: StageConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_dict().items() if key != "threads"}
@@ -181,8 +198,10 @@ def _check(config: MatrixConfig) -> None:
     for key in ("domains", "pairs", "methods", "first_seed_only", "seeds"):
         _require_once(key, getattr(config, key))
     _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
-    if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
+    alone = [config.domains] if len(config.domains) == 1 else []
+    if same := [pair for pair in config.pairs if pair[0] == pair[1]] or alone:
         raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
+    _require_once("names of pairs", ["-".join(pair) for pair in config.pairs or permutations(config.domains, 2)])
     for section in (config.teacher or {}, config.student or {}):
         for key in sorted(section.keys() & _NOT_HERE.keys()):
             raise ConfigError(f"{key} is no option of [teacher] or [student]", fix=_NOT_HERE[key])

@@ -30,16 +30,33 @@ WITHOUT_LABELS = {
 }
 
 
+def require_labels(target: Domain, names: Sequence[str], to_learn: bool) -> None:
+    """Whether a target can measure a classifier with these classes, and teach one: before anything is trained.
+
+    Raises:
+        DataError: a test text has no label, a label is not one of the names, or none is there to learn from.
+    """
+    if any(item.label is None for item in target.test):
+        raise DataError("a test text of the target has no label", fix="leave it out, or move it to split train")
+    _require_known([*target.test, *target.labelled()], names)
+    if to_learn and not target.labelled():
+        raise DataError("the target's training texts have no labels to learn from", fix="leave the row out")
+
+
+def _require_known(examples: Sequence[Example], names: Sequence[str]) -> None:
+    if unknown := {str(item.label) for item in examples} - set(names):
+        raise DataError(
+            "the target has other labels than the source", got=", ".join(sorted(unknown)), fix="rename them"
+        )
+
+
 def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.bool_]:
     """Which of the texts (texts,) are labelled right by logits (texts, classes).
 
     Raises:
         DataError: a label is not one of the names.
     """
-    if unknown := {str(item.label) for item in examples} - set(names):
-        raise DataError(
-            "the target has other labels than the source", got=", ".join(sorted(unknown)), fix="rename them"
-        )
+    _require_known(examples, names)
     labels = np.array([names.index(str(item.label)) for item in examples])
     return logits.argmax(axis=1) == labels
 

@@ -18,7 +18,8 @@ NOTE = (
     "measured. A number without a deviation is of one seed. A mean over pairs takes the seeds that have all of "
     "them, and is left out where none has. Int8: of the same students' int8 files; all other numbers are of fp32. "
     "Beginnings: of students that read no more of a text than 128 tokens, as loaders without windows do. All texts:"
-    " on the target's train and test texts together. Gain: over plain distillation, on the cells that both have, "
+    " on the target's train and test texts together, the former without labels in VADER's domains. Gain: over plain "
+    "distillation, on the cells that both have, "
     "with the same teacher, and of the seeds that have all pairs, where one has; in brackets the 95 % interval of "
     "the mean from resampled test texts (paired; seeds and pairs as they are). Harmed: pairs more than one point "
     "below plain distillation. Seconds: median of a cell, without its teacher, which is not asked again what it has"
@@ -52,8 +53,9 @@ def section(table: Table) -> str:
     parts = [head, *_bodies(table, measured)]
     if unmeasured := [METHODS[method].title for method in methods if method not in measured]:
         parts.append(f"No cell yet: {'; '.join(unmeasured)}.")
-    if mixed := [method for method in methods if table.is_mixed(method)]:
-        parts.append(f"Cells of these rows were made with different options: {', '.join(mixed)}.")
+    if table.strangers:
+        names = ", ".join(f"{cell.name}.json" for cell in table.strangers)
+        parts.append(f"Made with other options than the matrix's, and left out: {names}.")
     return "\n\n".join(parts)
 
 
@@ -140,6 +142,14 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def fill(page: str, name: str, content: str) -> str:
-    """A Markdown page with what lies between a table's two marks replaced."""
-    pattern = rf"(<!-- {name} table: [^\n]*-->\n).*?(<!-- end -->)"
-    return re.sub(pattern, lambda match: f"{match[1]}{content}\n{match[2]}", page, flags=re.S)
+    """A Markdown page with what lies between a table's two marks replaced; without them, as it is."""
+    return re.sub(_place(name), lambda match: f"{match[1]}{content}\n{match[2]}", page, flags=re.S)
+
+
+def has_place(page: str, name: str) -> bool:
+    """Whether a page has the two marks of a table."""
+    return bool(re.search(_place(name), page, flags=re.S))
+
+
+def _place(name: str) -> str:
+    return rf"(<!-- {name} table: [^\n]*-->\n).*?(<!-- end -->)"

@@ -54,6 +54,8 @@ def equal_epochs(target_texts: int, texts: int, config: AdaptConfig) -> int:
 def fine_tune(teacher: Path, examples: Sequence[Example], target_texts: int, config: AdaptConfig, output: Path) -> Path:
     """Fine-tune the student that distillation starts from on labels, with its rate, batches and number of steps.
 
+    Every layer learns; plain distillation leaves the lowest as it is, which would cost accuracy here (LOG, 2026-11-26).
+
     Args:
         teacher: the bundle that the student is cut from.
         examples: labelled texts.

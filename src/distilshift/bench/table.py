@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,15 @@ from numpy.typing import NDArray
 
 from distilshift.bench.job import MATRIX_FILE, read_result
 from distilshift.bench.matrix import Cell, Matrix, make_matrix
-from distilshift.config import AdaptConfig, StageConfig, TeachConfig
+from distilshift.errors import ConfigError
 
 BASELINE = "plain-kd"
-# A pair is harmed by a method that is further below the baseline than this, as a fraction.
-HARM = 0.01
+# A pair is harmed by a method that is further below the baseline than this, as a fraction; a point itself is no harm,
+# whatever the last digit of a difference.
+HARM = 0.01 + 1e-9
 RESAMPLES = 4000
-# What cells of one row may differ in.
-_VARIES = ("seed", "threads")
+# What rows must have in common to be compared.
+_SAME = ("teacher_sha256", "data_sha256")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,17 @@ class Gain:
 
 @dataclass(frozen=True)
 class Table:
-    """A matrix and those of its cells that are measured."""
+    """A matrix and those of its cells that are measured.
+
+    Attributes:
+        matrix: what was asked for.
+        rows: the results, made with the matrix's options.
+        strangers: cells whose result was made with other options, which count as missing.
+    """
 
     matrix: Matrix
     rows: dict[Cell, dict[str, Any]]
+    strangers: tuple[Cell, ...] = ()
 
     def missing(self) -> int:
         """How many of the matrix's cells have no result."""
@@ -60,47 +67,44 @@ class Table:
         found = {c: row for c, row in self.rows.items() if c.positive_share == share}
         return Table(matrix, {replace(c, positive_share=None): row for c, row in found.items()})
 
+    def comparable(self, pair: tuple[str, str], seed: int, methods: Sequence[str]) -> list[dict[str, Any]]:
+        """The results of methods on a pair and seed; none where one is missing, or has another teacher or data."""
+        rows = [self.rows.get(Cell(*pair, method, seed)) for method in methods]
+        found = [row for row in rows if row]
+        alike = all(row[key] == found[0][key] for row in found for key in _SAME)
+        return found if alike and len(found) == len(methods) else []
+
     def values(self, methods: Sequence[str], pair: tuple[str, str], key: str = "test_accuracy") -> NDArray[np.float64]:
-        """(seeds, methods): a number of a pair's cells, of the seeds that have all these methods.
+        """(seeds, methods): a number of a pair's cells, of the seeds that have all these methods, of the same teacher.
 
         Once a seed has all pairs, those that lack some are left out: all pairs are then of the same seeds.
         """
         seeds = self.whole_seeds(methods) or self.matrix.config.seeds
-        cells = [[Cell(*pair, method, seed) for method in methods] for seed in seeds]
-        found = [[self.rows[cell][key] for cell in row] for row in cells if all(cell in self.rows for cell in row)]
+        found = [[row[key] for row in rows] for seed in seeds if (rows := self.comparable(pair, seed, methods))]
         return np.array(found, np.float64).reshape(-1, len(methods))
 
     def means(self, method: str, key: str = "test_accuracy") -> list[float]:
         """The mean over all pairs, of each seed whose cells all have the number; a seed that lacks one is left out."""
-        pairs, found = self.matrix.pairs(), []
-        for seed in self.matrix.seeds_of(method):
-            cells = [Cell(*pair, method, seed) for pair in pairs]
-            values = [value for cell in cells if (value := self.rows.get(cell, {}).get(key)) is not None]
-            if len(values) == len(pairs):
-                found.append(float(np.mean(values)))
-        return found
+        means = (self.mean(method, seed, key) for seed in self.matrix.seeds_of(method))
+        return [mean for mean in means if mean is not None]
 
-    def whole_seeds(self, methods: Iterable[str]) -> list[int]:
-        """The seeds of which all pairs have cells of all these methods."""
-        wanted = [
-            _seeds_of_all((c for c in self.rows if c.method == method), self.matrix.pairs()) for method in methods
+    def mean(self, method: str, seed: int, key: str = "test_accuracy") -> float | None:
+        """The mean over all pairs, of one seed; None where a cell lacks the number."""
+        pairs = self.matrix.pairs()
+        cells = [Cell(*pair, method, seed) for pair in pairs]
+        values = [value for cell in cells if (value := self.rows.get(cell, {}).get(key)) is not None]
+        return float(np.mean(values)) if len(values) == len(pairs) else None
+
+    def whole_seeds(self, methods: Sequence[str]) -> list[int]:
+        """The seeds of which all pairs have cells of all these methods, of the same teacher."""
+        pairs = self.matrix.pairs()
+        return [
+            seed for seed in self.matrix.config.seeds if all(self.comparable(pair, seed, methods) for pair in pairs)
         ]
-        return [seed for seed in self.matrix.config.seeds if all(seed in seeds for seeds in wanted)]
 
     def of_method(self, method: str) -> list[dict[str, Any]]:
         """The measured cells of a method."""
         return [row for cell, row in self.rows.items() if cell.method == method]
-
-    def is_mixed(self, method: str) -> bool:
-        """Whether the cells of a method were made with different options.
-
-        One that a cell is older than counts as its default, as in `--keep-older`.
-        """
-        kinds = {
-            json.dumps([_whole(AdaptConfig, row["config"]), _whole(TeachConfig, row["teacher_config"])], sort_keys=True)
-            for row in self.of_method(method)
-        }
-        return len(kinds) > 1
 
     def gain(self, method: str, baseline: str = BASELINE) -> Gain | None:
         """A method against the baseline; None where no cell can be compared."""
@@ -108,10 +112,10 @@ class Table:
         if not differences:
             return None
         by_pair: dict[tuple[str, str], list[float]] = {}
-        by_target: dict[str, list[NDArray[np.float64]]] = {}
+        by_target: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
         for cell, difference in differences.items():
             by_pair.setdefault((cell.source, cell.target), []).append(float(difference.mean()))
-            by_target.setdefault(cell.target, []).append(difference)
+            by_target.setdefault((cell.target, len(difference)), []).append(difference)
         low, high = interval([np.sum(each, axis=0) / len(differences) for each in by_target.values()])
         mean = float(np.mean([difference.mean() for difference in differences.values()]))
         harmed = sum(float(np.mean(values)) < -HARM for values in by_pair.values())
@@ -123,19 +127,13 @@ class Table:
         Once a seed has all pairs, the cells of seeds that lack some are left out: a mean over pairs weighs them alike.
         """
         found = {}
-        for cell, row in self.rows.items():
-            other = self.rows.get(Cell(cell.source, cell.target, baseline, cell.seed))
-            same = ("teacher_sha256", "data_sha256")
-            if cell.method == method and other and all(row[key] == other[key] for key in same):
-                found[cell] = _digits(row["test_correct"]) - _digits(other["test_correct"])
+        for cell in self.rows:
+            pair = cell.source, cell.target
+            if cell.method == method and (rows := self.comparable(pair, cell.seed, [method, baseline])):
+                own, other = (_digits(row["test_correct"]) for row in rows)
+                found[cell] = own - other
         whole = _seeds_of_all(found, self.matrix.pairs())
         return {cell: difference for cell, difference in found.items() if not whole or cell.seed in whole}
-
-
-def _whole(kind: type[StageConfig], config: dict[str, Any]) -> dict[str, Any]:
-    """The options that count, those that are missing at their default; none where the row has none."""
-    values = kind().to_dict() | config if config else {}
-    return {key: value for key, value in values.items() if key not in _VARIES}
 
 
 def _seeds_of_all(cells: Iterable[Cell], pairs: list[tuple[str, str]]) -> set[int]:
@@ -172,11 +170,17 @@ def read_table(folder: Path) -> Table:
     """The cells of a table's folder that belong to the matrix that it was last run with.
 
     Raises:
-        ConfigError: its matrix is no longer understood.
+        ConfigError: its matrix is damaged, or no longer understood.
     """
-    matrix = make_matrix(read_result(folder / MATRIX_FILE))
-    found = ((cell, read_result(folder / f"{cell.name}.json")) for cell in matrix.cells())
-    return Table(matrix, {cell: row for cell, row in found if row})
+    path = folder / MATRIX_FILE
+    try:
+        matrix = make_matrix(read_result(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path} is not a matrix", got=error.problem, fix="run its benchmark file again") from error
+    files = ((cell, read_result(folder / f"{cell.name}.json")) for cell in matrix.cells())
+    found = {cell: row for cell, row in files if row}
+    strangers = tuple(cell for cell, row in found.items() if not matrix.has_options_of(cell, row))
+    return Table(matrix, {cell: row for cell, row in found.items() if cell not in strangers}, strangers)
 
 
 def table_folders(results: Path) -> list[Path]:

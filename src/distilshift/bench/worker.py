@@ -39,7 +39,7 @@ def claimed(job: Job) -> Iterator[IO[str] | None]:
 
 def sweep(job: Job) -> None:
     """Remove what a kill between a cell's result and the end left of its classifier, unless somebody works there."""
-    left = [*(job.folders.work / "cells").glob(f"{job.name}-{'[0-9a-f]' * KEY_DIGITS}*")]
+    left = [*(job.folders.work / "cells").glob(f"{job.unfinished}-{'[0-9a-f]' * KEY_DIGITS}*")]
     with claimed(job) if left else nullcontext() as lock:
         for path in left if lock else ():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -67,6 +67,7 @@ def work(job: Job, lock: IO[str]) -> str:
             stderr=subprocess.STDOUT,
             env=os.environ | settings,
             pass_fds=[lock.fileno()],
+            process_group=0,  # Ctrl-C reaches the runner alone; a second signal would stop without a checkpoint
             text=True,
         )
         _attend(process, job)
@@ -78,7 +79,7 @@ def work(job: Job, lock: IO[str]) -> str:
 
 
 def _attend(process: subprocess.Popen[str], job: Job) -> None:
-    """Hand over the job and wait for its end; a Ctrl-C reaches the process too, and is waited for."""
+    """Hand over the job and wait for its end; after a Ctrl-C, for its last checkpoint."""
     assert process.stdin
     try:
         try:

@@ -11,7 +11,7 @@ from distilshift.bench.data import data_folder, domain_file
 from distilshift.bench.estimate import in_words, remaining_seconds, seconds_by_method
 from distilshift.bench.job import Folders, Job, elsewhere, note_matrix
 from distilshift.bench.matrix import chosen_cells, read_matrix
-from distilshift.bench.report import fill, report
+from distilshift.bench.report import fill, has_place, report
 from distilshift.bench.runner import Report, Runner, missing
 from distilshift.bench.show import board
 from distilshift.bench.worker import carry_out, receive
@@ -122,11 +122,14 @@ def report_command(results: str, page: str | None, figures: str | None) -> None:
         click.echo(tables)
         return
     path = Path(page)
-    if not path.is_file() or "<!-- bench table: " not in path.read_text(encoding="utf-8"):
-        raise ConfigError(
-            f"{page} has no place for the tables", expected="<!-- bench table: … -->, <!-- end -->", fix="add them"
-        )
-    write_text(path, fill(path.read_text(encoding="utf-8"), "bench", tables))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{page} cannot be read", expected="a page in UTF-8", got=str(error), fix="name it") from None
+    if not has_place(text, "bench"):
+        marks = "<!-- bench table: … -->, <!-- end -->"
+        raise ConfigError(f"{page} has no place for the tables", expected=marks, fix="add them")
+    write_text(path, fill(text, "bench", tables))
 
 
 def _draw(results: Path, folder: Path) -> None:
