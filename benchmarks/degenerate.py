@@ -17,6 +17,7 @@ import argparse
 import json
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -161,8 +162,13 @@ def run_cell(kind: str, method: str, setting: Setting) -> None:
         "teacher_sha256": fingerprint(asdict(read_manifest(setting.teacher, "teacher"))),
     }
     path = RESULTS / f"{kind}-{method}.json"
-    if path.exists() and key.items() <= json.loads(path.read_text()).items():
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if known and key.items() <= known.items():
         return
+    if known and (known["source"], known["target"]) != (setting.source, setting.target):
+        sys.exit(
+            f"Error: {path} is of {known['source']} and {known['target']}. Fix: name these, or move {RESULTS} away"
+        )
     row: dict[str, Any] = {"kind": kind, "method": method, "source": setting.source, "target": setting.target}
     row |= {"texts": len(made.texts), "test_texts": len(made.test)}
     student = setting.work / f"degenerate-{kind}-{method}-{fingerprint(key)[:8]}"

@@ -138,4 +138,7 @@ def test_a_cell_that_is_measured_is_not_run_again(
         row = json.loads((tmp_path / "results" / f"thirty-texts-{method}.json").read_text())
         assert (row["texts"], row["test_texts"], row["accuracy"]) == (30, 100, 0.5)
         assert (row["adaptation"], row["reason"]) == ("refused", "too few")
+    with pytest.raises(SystemExit, match="is of electronics and books"):  # the table's cell, which is not to be lost
+        degenerate.main([*choice, "--target", "dvd"])
+    assert len(seen) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
