@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distilshift import TeachConfig, teach
+from distilshift.bench.provenance import code_revision as revision
+from distilshift.bench.provenance import hardware
 from distilshift.bundle import MANIFEST, read_manifest
 from distilshift.journal import fingerprint
 from distilshift.types import Example
@@ -20,8 +22,17 @@ RESULTS = HERE / "results"
 SCRATCH = HERE / "scratch"
 DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
 __all__ = [
-    *("DOMAINS", "RESULTS", "SCRATCH", "add_teachers", "data_folder", "hardware", "load", "revision", "source_of"),
-    *("taught", "teachers_of"),
+    "DOMAINS",
+    "RESULTS",
+    "SCRATCH",
+    "add_teachers",
+    "data_folder",
+    "hardware",
+    "load",
+    "revision",
+    "source_of",
+    "taught",
+    "teachers_of",
 ]
 
 

@@ -163,12 +163,12 @@ def run_cell(kind: str, method: str, setting: Setting) -> None:
     }
     path = RESULTS / f"{kind}-{method}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    if known and key.items() <= known.items():
-        return
     if known and (known["source"], known["target"]) != (setting.source, setting.target):
         sys.exit(
             f"Error: {path} is of {known['source']} and {known['target']}. Fix: name these, or move {RESULTS} away"
         )
+    if known and key.items() <= known.items():
+        return
     row: dict[str, Any] = {"kind": kind, "method": method, "source": setting.source, "target": setting.target}
     row |= {"texts": len(made.texts), "test_texts": len(made.test)}
     student = setting.work / f"degenerate-{kind}-{method}-{fingerprint(key)[:8]}"
