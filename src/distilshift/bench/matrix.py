@@ -198,8 +198,9 @@ def _check(config: MatrixConfig) -> None:
     for key in ("domains", "pairs", "methods", "first_seed_only", "seeds"):
         _require_once(key, getattr(config, key))
     _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
-    alone = [config.domains] if len(config.domains) == 1 else []
-    if same := [pair for pair in config.pairs if pair[0] == pair[1]] or alone:
+    if len(config.domains) == 1:
+        raise ConfigError("a pair needs two domains", got=config.domains[0], fix="name another one")
+    if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
         raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
     _require_once("names of pairs", ["-".join(pair) for pair in config.pairs or permutations(config.domains, 2)])
     for section in (config.teacher or {}, config.student or {}):

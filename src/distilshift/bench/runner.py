@@ -69,7 +69,7 @@ class Runner:
             if is_done(job):
                 sweep(job)
         patience = GRACE_SECONDS
-        while waiting := missing([job for job in self._jobs if job.cell not in self._finished()]):
+        while waiting := self._waiting():
             self._board.show([job.cell for job in waiting])
             outcome = self._work_on_first(waiting)
             if outcome != "taken":
@@ -83,9 +83,10 @@ class Runner:
         self._board.show([])
         return self.report
 
-    def _finished(self) -> set[Cell]:
-        """Cells that this runner tries no more, even where one with other options has replaced their result."""
-        return {*self.report.failed, *self.report.measured, *self.report.shared}
+    def _waiting(self) -> list[Job]:
+        """What is missing, but for what this runner has done or failed at: a result may be replaced by another's."""
+        tried = {*self.report.failed, *self.report.measured, *self.report.shared}
+        return missing([job for job in self._jobs if job.cell not in tried])
 
     def _work_on_first(self, waiting: Sequence[Job]) -> Outcome:
         """Work on the first cell that can be had; what keeps the others where none can."""
