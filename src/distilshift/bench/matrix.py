@@ -184,28 +184,34 @@ def make_matrix(values: dict[str, Any]) -> Matrix:
 
 
 def _check(config: MatrixConfig) -> None:
+    _check_pairs(config)
+    _require_known("methods", config.methods, METHODS)
+    _require_known("first_seed_only", config.first_seed_only, config.methods)
+    for key, values in (("methods", config.methods), ("seeds", config.seeds)):
+        if not values:
+            raise ConfigError(f"{key} is empty", fix="name at least one")
+    for key in ("methods", "first_seed_only", "seeds"):
+        _require_once(key, getattr(config, key))
+    _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
+    for section in (config.teacher or {}, config.student or {}):
+        for key in sorted(section.keys() & _NOT_HERE.keys()):
+            raise ConfigError(f"{key} is no option of [teacher] or [student]", fix=_NOT_HERE[key])
+
+
+def _check_pairs(config: MatrixConfig) -> None:
     if bool(config.pairs) == bool(config.domains):
         raise ConfigError("the pairs are not clear", expected="either domains or pairs", fix="give one of them")
     domains = [*config.domains, *(domain for pair in config.pairs for domain in pair)]
     for name in [config.table, *domains]:
         if not _NAME.fullmatch(name):
             raise ConfigError("a table or domain cannot be a file's name", got=repr(name), fix="use letters and digits")
-    _require_known("methods", config.methods, METHODS)
-    _require_known("first_seed_only", config.first_seed_only, config.methods)
-    for key, values in (("methods", config.methods), ("seeds", config.seeds)):
-        if not values:
-            raise ConfigError(f"{key} is empty", fix="name at least one")
-    for key in ("domains", "pairs", "methods", "first_seed_only", "seeds"):
+    for key in ("domains", "pairs"):
         _require_once(key, getattr(config, key))
-    _require_once("positive_shares", [in_percent(share) for share in config.positive_shares])
     if len(config.domains) == 1:
         raise ConfigError("a pair needs two domains", got=config.domains[0], fix="name another one")
     if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
         raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
     _require_once("names of pairs", ["-".join(pair) for pair in config.pairs or permutations(config.domains, 2)])
-    for section in (config.teacher or {}, config.student or {}):
-        for key in sorted(section.keys() & _NOT_HERE.keys()):
-            raise ConfigError(f"{key} is no option of [teacher] or [student]", fix=_NOT_HERE[key])
 
 
 def _require_known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
