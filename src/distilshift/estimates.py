@@ -13,7 +13,7 @@ from distilshift.bundle import Statistics
 from distilshift.metrics import Floats, agreement
 from distilshift.select import (
     AccuracyEstimate,
-    atc_accuracy_bootstrap,
+    atc_accuracy,
     confidence_difference_accuracy,
     confidences,
     negative_entropies,
@@ -31,7 +31,7 @@ def accuracy_estimate(probabilities: Floats, statistics: Statistics | None, seed
     if statistics is None or statistics.atc_threshold is None or not statistics.atc_thresholds:
         return None
     scores, thresholds = negative_entropies(probabilities), np.array(statistics.atc_thresholds)
-    return atc_accuracy_bootstrap(scores, statistics.atc_threshold, thresholds, np.random.default_rng(seed))
+    return atc_accuracy(scores, statistics.atc_threshold, thresholds, np.random.default_rng(seed))
 
 
 def confidence_estimate(

@@ -7,7 +7,6 @@ with confidence scores well on some of these: look at several.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,45 +172,18 @@ def atc_thresholds(
     return np.array([atc_threshold(values[rows], right[rows]) for rows in drawn])
 
 
-def wilson_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Bounds of a share of which `hits` of `trials` were seen, each 0 to 1. Source: Wilson 1927.
-
-    Raises:
-        EstimateError: no trials, or more hits than trials.
-    """
-    if not 0 <= hits <= trials or trials < 1:
-        raise EstimateError("no share", expected="0 <= hits <= trials, one trial at least", got=f"{hits} of {trials}")
-    z2, share = NormalDist().inv_cdf((1 + level) / 2) ** 2, hits / trials
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = (z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) ** 0.5 / (1 + z2 / trials)
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
-
-
-def atc_accuracy(scores: Floats, threshold: float, level: float = 0.95) -> AccuracyEstimate:
-    """The share of target texts whose score reaches the threshold, with its Wilson interval.
+def atc_accuracy(
+    scores: Floats, threshold: float, thresholds: Floats, generator: np.random.Generator, level: float = 0.95
+) -> AccuracyEstimate:
+    """The share of target texts whose score reaches the threshold, with a percentile bootstrap interval.
 
     The scores must be those of the model that the threshold was found for: adapting a model changes its confidence,
-    and the threshold no longer says anything. Source: Garg et al. 2022 (ATC), eq. 2, as a share of right ones.
+    and the threshold no longer says anything. Source: Garg et al. 2022 (ATC), eq. 2, as a share of right ones. The
+    interval is of ours; it holds the sampling error of both validation and target.
 
     Args:
         scores: (texts,), of target texts.
         threshold: of `atc_threshold`, on the same kind of scores.
-        level: of the interval, which holds for the target's sampling error and not for the validation set's.
-    """
-    values = _checked_scores(scores, "target scores")
-    hits = int((values >= threshold).sum())
-    low, high = wilson_interval(hits, len(values), level)
-    return AccuracyEstimate(hits / len(values), low, high, level)
-
-
-def atc_accuracy_bootstrap(
-    scores: Floats, threshold: float, thresholds: Floats, generator: np.random.Generator, level: float = 0.95
-) -> AccuracyEstimate:
-    """`atc_accuracy` with a percentile bootstrap interval for the sampling error of both validation and target.
-
-    Args:
-        scores: (texts,), of target texts.
-        threshold: of `atc_threshold`.
         thresholds: of `atc_thresholds`.
         generator: draws the target samples.
         level: of the interval.

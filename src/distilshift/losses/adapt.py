@@ -56,22 +56,6 @@ def information_maximisation(logits: Tensor, prior: Tensor, diversity_weight: fl
     return entropy(logits).mean() + diversity_weight * prior_divergence(logits, prior)
 
 
-def view_divergence(view_logits: Tensor, full_logits: Tensor) -> Tensor:
-    """KL(sg[p_full] || p_view) of each text, in nats: predict for a masked text what the whole one gives; (batch,).
-
-    No gradient flows into the prediction for the whole text. Source: Feng et al. 2023 (arXiv 2304.09820),
-    self-supervised distillation. Deviation: a classifier's prediction instead of a prompt's, and no masked language
-    modelling beside it.
-
-    Args:
-        view_logits: (batch, classes), for the text with some words masked.
-        full_logits: (batch, classes), for the whole text.
-    """
-    log_p = F.log_softmax(view_logits, dim=-1)
-    log_q = F.log_softmax(full_logits.detach(), dim=-1)
-    return (log_q.exp() * (log_q - log_p)).sum(dim=-1)
-
-
 def centroid_pseudo_labels(features: Tensor, probabilities: Tensor, rounds: int = 2, chunk: int = 16_384) -> Tensor:
     """The class whose centroid is nearest by cosine, for each text; int64 of shape (texts,).
 
