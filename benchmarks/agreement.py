@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import DOMAINS, RESULTS, hardware, load, revision
+from common import DOMAINS, RESULTS, REVISION, hardware, load
 from distilshift import Predictor
 from distilshift.bundle import read_manifest
 from distilshift.files import write_json
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("students", nargs="+", help="NAME=BUNDLE")
     parser.add_argument("--out", type=Path, default=RESULTS / "edge" / "agreement.json")
     options = parser.parse_args()
-    result = {"table": "agreement", "code_revision": revision(), "versions": versions(), "hardware": hardware()}
+    result = {"table": "agreement", "code_revision": REVISION, "versions": versions(), "hardware": hardware()}
     result |= {"texts": {}, "students": {}, "agreement": {}}
     for name, _, path in (given.partition("=") for given in options.students):
         manifest = read_manifest(Path(path), "student")

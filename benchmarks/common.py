@@ -11,8 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distilshift import TeachConfig, teach
-from distilshift.bench.provenance import code_revision as revision
-from distilshift.bench.provenance import hardware
+from distilshift.bench.provenance import code_revision, hardware
 from distilshift.bundle import MANIFEST, read_manifest
 from distilshift.journal import fingerprint
 from distilshift.types import Example
@@ -20,16 +19,18 @@ from distilshift.types import Example
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SCRATCH = HERE / "scratch"
+# Of the start: the code may change while a script measures.
+REVISION = code_revision()
 DOMAINS = ("books", "dvd", "electronics", "kitchen", "airline", "imdb")
 __all__ = [
     "DOMAINS",
     "RESULTS",
+    "REVISION",
     "SCRATCH",
     "add_teachers",
     "data_folder",
     "hardware",
     "load",
-    "revision",
     "source_of",
     "taught",
     "teachers_of",

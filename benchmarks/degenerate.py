@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from common import SCRATCH, hardware, load, revision, taught
+from common import REVISION, SCRATCH, hardware, load, taught
 from distilshift import AdaptConfig, adapt, evaluate
 from distilshift.bundle import read_manifest
 from distilshift.config import PLAIN_DISTILLATION
@@ -173,7 +173,7 @@ def run_cell(kind: str, method: str, setting: Setting) -> None:
     row |= {"texts": len(made.texts), "test_texts": len(made.test)}
     student = setting.work / f"degenerate-{kind}-{method}-{fingerprint(key)[:8]}"
     row |= _run(setting, made, config, student)
-    row |= {**key, "revision": revision(), "hardware": hardware(), "versions": versions()}
+    row |= {**key, "revision": REVISION, "hardware": hardware(), "versions": versions()}
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_json(path, row)
     shutil.rmtree(student, ignore_errors=True)

@@ -27,7 +27,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from common import HERE, RESULTS, SCRATCH, hardware, load, revision, taught
+from common import HERE, RESULTS, REVISION, SCRATCH, hardware, load, taught
 from distilshift import adapt
 from distilshift.bundle import read_manifest
 from distilshift.files import write_json
@@ -173,7 +173,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "table": "edge",
-        "code_revision": revision(),
+        "code_revision": REVISION,
         "versions": versions(),
         "hardware": hardware() | {"threads": 1},
         "teacher": str(options.teacher.name),

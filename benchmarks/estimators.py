@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import DOMAINS, RESULTS, add_teachers, hardware, load, revision, source_of, teachers_of
+from common import DOMAINS, RESULTS, REVISION, add_teachers, hardware, load, source_of, teachers_of
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
@@ -79,7 +79,7 @@ def main() -> None:
         if source_of(bundle) != target:
             rows.append(measure(bundle, target) | {"teacher_sha256": digest})
             print({key: value for key, value in rows[-1].items() if key != "atc_interval"}, flush=True)
-    result = {"table": "estimators", "code_revision": revision(), "versions": versions(), "hardware": hardware()}
+    result = {"table": "estimators", "code_revision": REVISION, "versions": versions(), "hardware": hardware()}
     result |= {"threads": torch.get_num_threads(), "omp_threads": os.environ.get("OMP_NUM_THREADS")}
     write_json(options.out, result | {"errors": errors(rows), "rows": rows})
     print(errors(rows))

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import DOMAINS, RESULTS, add_teachers, hardware, load, revision, source_of, teachers_of
+from common import DOMAINS, RESULTS, REVISION, add_teachers, hardware, load, source_of, teachers_of
 from distilshift.bench.resample import POSITIVE, choose, largest_count
 from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
@@ -161,7 +161,7 @@ def main() -> None:
             rows += [row | {"teacher_sha256": found[bundle]} for row in measure(bundle, target, shares)]
             for row in rows[-len(shares) :]:
                 print({key: row[key] for key in ("source", "target", "share", "whole", "second_opinion")}, flush=True)
-    result = {"table": "label-shift-of-labels", "code_revision": revision(), "versions": versions()}
+    result = {"table": "label-shift-of-labels", "code_revision": REVISION, "versions": versions()}
     write_json(out, result | {"hardware": hardware(), "config": CONFIG.to_dict(), "rows": rows})
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from common import RESULTS, SCRATCH, hardware, load, revision, taught
+from common import RESULTS, REVISION, SCRATCH, hardware, load, taught
 from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
 from distilshift.files import write_json
@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     SCRATCH.mkdir(exist_ok=True)
     row = measure(options.teacher or taught("electronics", 0, SCRATCH), options.texts, options.epochs)
-    row |= {"code_revision": revision(), "versions": versions(), "hardware": hardware()}
+    row |= {"code_revision": REVISION, "versions": versions(), "hardware": hardware()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, row)
     for kind, seconds in row["profile"].items():

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from common import DOMAINS, RESULTS, SCRATCH, hardware, load, revision, taught
+from common import DOMAINS, RESULTS, REVISION, SCRATCH, hardware, load, taught
 from distilshift import AdaptConfig, adapt, import_checkpoint
 from distilshift.demo_data import movie_sentences
 from distilshift.encoder import load_classifier
@@ -126,7 +126,7 @@ def main() -> None:
             continue
         row = measure(size, teacher, config, args.work)
         row |= {"teacher": teacher.name, "config": config.to_dict(), "config_sha256": fingerprint(config.to_dict())}
-        row |= {"code_revision": revision(), "versions": versions(), "hardware": hardware()}
+        row |= {"code_revision": REVISION, "versions": versions(), "hardware": hardware()}
         write_json(path, row)
         print(json.dumps({name: row[name] for name in ("texts", "seconds", "peak_memory_bytes")}), flush=True)
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, hardware, revision
+from common import RESULTS, REVISION, hardware
 from distilshift.files import write_json
 from distilshift.stage import versions
 
@@ -59,7 +59,7 @@ def main() -> None:
         **summary(trials),
         "passed": code == 0,
         "seconds": time.perf_counter() - start,
-        "revision": revision(),
+        "revision": REVISION,
         "hardware": hardware(),
         "versions": versions(),
         "points": trials,

@@ -26,7 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, SCRATCH, hardware, load, revision, taught
+from common import RESULTS, REVISION, SCRATCH, hardware, load, taught
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.files import write_json
@@ -81,7 +81,7 @@ def header(options: argparse.Namespace) -> dict[str, Any]:
 def opened(path: Path, head: dict[str, Any]) -> dict[str, Any]:
     """The result file to continue, or a new one; samples of other settings are not mixed with these."""
     if not path.exists():
-        return {**head, "code_revision": revision(), "skipped": {}, "summary": {}, "samples": []}
+        return {**head, "code_revision": REVISION, "skipped": {}, "summary": {}, "samples": []}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     changed = [name for name in KEY if found.get(name) != head[name]]
     if changed:
@@ -133,8 +133,8 @@ def add(result: dict[str, Any], name: str, turn: int, sample: dict[str, Any]) ->
         result["skipped"][name] = sample["skipped"]
         print(f"round {turn}, {name}: skipped, {sample['skipped']}", flush=True)
         return
-    result["code_revision"] = revision()
-    sample = {"side": name, "round": turn, "code_revision": revision()} | sample
+    result["code_revision"] = REVISION
+    sample = {"side": name, "round": turn, "code_revision": REVISION} | sample
     if name == "textbrewer":
         sample["textbrewer_version"] = importlib.metadata.version("textbrewer")
     result["samples"].append(sample)

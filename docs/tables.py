@@ -268,7 +268,7 @@ def one_class_table() -> str:
         told = sum(row["expected_by"] == "parts" for row in accepted)
         lines.append(
             f"| {share:.0%} | {100 * np.mean([row['whole'] for row in cases]):.1f} | {len(cases) - len(accepted)} | "
-            f"{told} | {np.mean(gains):+.1f} | {min(gains):+.1f} |"
+            f"{told} | {f'{np.mean(gains):+.1f} | {min(gains):+.1f}' if gains else '– | –'} |"
         )
     pairs, texts = len({(row["source"], row["target"]) for row in rows}), sorted({row["texts"] for row in rows})
     lines.append(

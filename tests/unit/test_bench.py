@@ -322,6 +322,24 @@ def test_a_result_from_before_an_option_existed_is_kept_only_if_asked(stand_in: 
     assert not is_done(keeping)
 
 
+def test_a_result_counts_only_while_the_folder_of_its_encoder_is_as_it_was(stand_in: StandIn, place: Path):
+    encoder = place / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text("{}")
+    write_matrix(place / "m.toml", encoder)
+    job = job_of(place)
+    stand_in(job, None)
+    keeping, teacher = replace(job, keep_older=True), job.teacher
+    assert is_done(job)
+    (encoder / "config.json").write_text('{"num_hidden_layers": 3}')
+    assert not is_done(job)
+    assert not is_done(keeping)
+    assert job.teacher != teacher
+    (encoder / "config.json").write_text("{}")
+    assert is_done(job)
+    assert job.teacher == teacher
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -70,12 +70,17 @@ def domain_file(folder: Path, domain: str) -> Path:
 
 def domain_sha256(folder: Path, domain: str) -> str:
     """sha256 (hex) of a domain's file."""
-    path = domain_file(folder, domain)
-    return _sha256_of_version(path, path.stat().st_mtime_ns)
+    return file_sha256(domain_file(folder, domain))
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file that may change; read again only where it has."""
+    state = path.stat()
+    return _sha256_of_version(path, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def _sha256_of_version(path: Path, modified_ns: int) -> str:
+def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
     """Each cell asks for it, several times."""
     return sha256_of(path)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
+from distilshift.bench.encoders import folder_digests
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
 from distilshift.errors import ConfigError
@@ -129,7 +130,7 @@ class Matrix:
         return resolve(AdaptConfig, self.config.student or {}, METHODS[method].options, {"seed": seed})
 
     def options_of(self, cell: Cell) -> dict[str, Any]:
-        """All that shapes a cell's result, but for data and code."""
+        """All that shapes a cell's result, but for data and code: options, and encoders that lie in folders."""
         kind = METHODS[cell.method].kind
         student = {} if kind == "teacher" else _timeless(self.student_config(cell.method, cell.seed))
         return {"kind": kind, "student": student, "teacher": _timeless(self.teacher_config(cell.seed))}
@@ -139,11 +140,14 @@ class Matrix:
         return fingerprint(self.options_of(cell))
 
     def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
-        """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default."""
+        """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default.
+
+        It does not say what was in a folder that they name, so that one of such options counts as another's.
+        """
         parts: list[tuple[StageConfig, Any]] = [(self.teacher_config(cell.seed), found.get("teacher_config"))]
         if self.options_of(cell)["student"]:
             parts.append((self.student_config(cell.method, cell.seed), found.get("config")))
-        return all(_is_older(config, known) for config, known in parts)
+        return all(not folder_digests(config.to_dict()) and _is_older(config, known) for config, known in parts)
 
 
 def _is_older(config: StageConfig, known: Any) -> bool:
@@ -157,7 +161,8 @@ def _is_older(config: StageConfig, known: Any) -> bool:
 
 
 def _timeless(config: StageConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.to_dict().items() if key != "threads"}
+    options = {key: value for key, value in config.to_dict().items() if key != "threads"}
+    return options | folder_digests(options)
 
 
 def read_matrix(path: str | Path) -> Matrix:
