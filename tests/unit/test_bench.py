@@ -13,8 +13,9 @@ import pytest
 from bench_data import write_domains, write_matrix
 from distilshift.bench import runner, worker
 from distilshift.bench.estimate import in_words, remaining_seconds
-from distilshift.bench.job import Folders, Job, is_done
+from distilshift.bench.job import Folders, Job, is_done, note_matrix
 from distilshift.bench.matrix import Cell, chosen_cells, make_matrix, read_matrix
+from distilshift.bench.table import read_table
 from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.errors import ConfigError
 
@@ -329,12 +330,14 @@ def test_a_result_counts_only_while_the_folder_of_its_encoder_is_as_it_was(stand
     write_matrix(place / "m.toml", encoder)
     job = job_of(place)
     stand_in(job, None)
+    note_matrix(job)
     keeping, teacher = replace(job, keep_older=True), job.teacher
     assert is_done(job)
     (encoder / "config.json").write_text('{"num_hidden_layers": 3}')
     assert not is_done(job)
     assert not is_done(keeping)
     assert job.teacher != teacher
+    assert read_table(job.result.parent).rows.keys() == {job.cell}  # and is shown
     (encoder / "config.json").write_text("{}")
     assert is_done(job)
     assert job.teacher == teacher

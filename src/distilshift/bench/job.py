@@ -170,8 +170,9 @@ def _is_of(job: Job, found: dict[str, Any]) -> bool:
     wanted = job.identity()
     if wanted.items() <= found.items():
         return True
-    same_data = found.get("data_sha256") == wanted["data_sha256"]
-    return job.keep_older and same_data and job.matrix.has_options_of(job.cell, found)
+    if not job.keep_older or job.matrix.names_folders(job.cell) or found.get("data_sha256") != wanted["data_sha256"]:
+        return False
+    return job.matrix.has_options_of(job.cell, found)
 
 
 def of_another_teacher(job: Job) -> list[Cell]:

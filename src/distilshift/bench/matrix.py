@@ -139,15 +139,17 @@ class Matrix:
         """sha256 (hex) of `options_of`."""
         return fingerprint(self.options_of(cell))
 
-    def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
-        """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default.
+    def names_folders(self, cell: Cell) -> bool:
+        """Whether an encoder of the cell lies in a folder, of whose content a result keeps nothing but a hash."""
+        options = self.options_of(cell)
+        return any(folder_digests(options[part]) for part in ("student", "teacher"))
 
-        It does not say what was in a folder that they name, so that one of such options counts as another's.
-        """
+    def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
+        """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default."""
         parts: list[tuple[StageConfig, Any]] = [(self.teacher_config(cell.seed), found.get("teacher_config"))]
         if self.options_of(cell)["student"]:
             parts.append((self.student_config(cell.method, cell.seed), found.get("config")))
-        return all(not folder_digests(config.to_dict()) and _is_older(config, known) for config, known in parts)
+        return all(_is_older(config, known) for config, known in parts)
 
 
 def _is_older(config: StageConfig, known: Any) -> bool:
