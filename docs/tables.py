@@ -10,6 +10,7 @@ import numpy as np
 from accuracy_tables import (
     accuracy_table,
     ladder_table,
+    large_others_table,
     large_table,
     shares_table,
     sizes_table,
@@ -17,7 +18,17 @@ from accuracy_tables import (
     thirty_table,
     vader_table,
 )
+from fairness_tables import alike_table, chosen_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
+from trust_tables import (
+    coverage_table,
+    estimators_table,
+    gate_table,
+    label_shift_table,
+    one_class_table,
+    share_errors_table,
+    share_estimates_table,
+)
 
 from distilshift.bench import report
 
@@ -192,118 +203,6 @@ def bench_tables() -> str:
     return report.report(RESULTS)
 
 
-def label_shift_table() -> str:
-    """What the second opinion does to labels, a row a pair and a column a share of benchmarks/label_shift.py."""
-    rows = json.loads((RESULTS / "label_shift.json").read_text(encoding="utf-8"))["rows"]
-    shares = sorted({row["share"] for row in rows})
-    lines = [
-        f"| teacher → target | {' | '.join(f'{share:.0%}' for share in shares)} |",
-        "|---" * (1 + len(shares)) + "|",
-    ]
-    for pair in dict.fromkeys((row["source"], row["target"]) for row in rows):
-        cells = {row["share"]: _shifted(row) for row in rows if (row["source"], row["target"]) == pair}
-        lines.append(f"| {' → '.join(pair)} | {' | '.join(cells[share] for share in shares)} |")
-    lines.append(
-        f"\n{rows[0]['texts']} texts at each share of positive ones. Accuracy of the teacher's labels of whole texts, "
-        "in per cent, and what the second opinion adds."
-    )
-    return "\n".join(lines)
-
-
-SHARE_ESTIMATES = {
-    "predicted": "what the teacher calls positive",
-    "em": "EM",
-    "bbse": "BBSE",
-    "parts": "parts of the texts",
-    "expected": "what is expected in the end",
-}
-
-
-def share_estimates_table() -> str:
-    """How far estimates of class shares are off, over the rows of benchmarks/label_shift.py."""
-    rows = json.loads((RESULTS / "label_shift.json").read_text(encoding="utf-8"))["rows"]
-    shares = sorted({row["share"] for row in rows})
-    heads = ["share of positive texts, estimated by", *(f"{share:.0%}" for share in shares), "mean error"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name, title in SHARE_ESTIMATES.items():
-        found = [(row["share"], row["positive"][name]) for row in rows if row["positive"][name] is not None]
-        means = [np.mean([estimate for share, estimate in found if share == each]) for each in shares]
-        error = np.mean([abs(share - estimate) for share, estimate in found])
-        lines.append(f"| {title} | {' | '.join(f'{100 * mean:.0f}' for mean in means)} | {100 * error:.1f} |")
-    pairs = len({(row["source"], row["target"]) for row in rows})
-    lines.append(f"\nPer cent: means of {pairs} pairs at {rows[0]['texts']} texts, and the mean absolute error of all.")
-    return "\n".join(lines)
-
-
-def gate_table() -> str:
-    """How often the gate was right, over the rows of benchmarks/label_shift.py."""
-    rows = json.loads((RESULTS / "label_shift.json").read_text(encoding="utf-8"))["rows"]
-    gains = {decision: [] for decision in ("accepted", "refused")}  # type: dict[str, list[float]]
-    for row in rows:
-        gains[row["adaptation"]].append(100 * (row["second_opinion_ungated"] - row["whole"]))
-    lines = ["| the gate | cases | better | within a point | worse | mean gain |", "|---|---|---|---|---|---|"]
-    for decision, found in gains.items():
-        values = np.array(found)
-        counts = [int(which.sum()) for which in (values > 1, abs(values) <= 1, values < -1)]
-        mean = f"{values.mean():+.1f}" if found else "–"
-        lines.append(f"| {decision} | {len(found)} | {' | '.join(map(str, counts))} | {mean} |")
-    pairs = len({(row["source"], row["target"]) for row in rows})
-    shares = len({row["share"] for row in rows})
-    lines.append(
-        f"\n{pairs} pairs at {shares} shares each. Better and worse: by more than a point than the teacher's own "
-        "labels; of refused labels, what they would have been."
-    )
-    return "\n".join(lines)
-
-
-def one_class_table() -> str:
-    """Targets with hardly a text of one class, or none, over the rows of benchmarks/label_shift.py --rare."""
-    rows = json.loads((RESULTS / "one_class.json").read_text(encoding="utf-8"))["rows"]
-    heads = ["positive texts", "the teacher's labels", "refused", "parts told the shares", "mean gain", "worst"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for share in sorted({row["share"] for row in rows}):
-        cases = [row for row in rows if row["share"] == share]
-        accepted = [row for row in cases if row["adaptation"] == "accepted"]
-        gains = [100 * (row["second_opinion"] - row["whole"]) for row in accepted]
-        told = sum(row["expected_by"] == "parts" for row in accepted)
-        lines.append(
-            f"| {share:.0%} | {100 * np.mean([row['whole'] for row in cases]):.1f} | {len(cases) - len(accepted)} | "
-            f"{told} | {f'{np.mean(gains):+.1f} | {min(gains):+.1f}' if gains else '– | –'} |"
-        )
-    pairs, texts = len({(row["source"], row["target"]) for row in rows}), sorted({row["texts"] for row in rows})
-    lines.append(
-        f"\n{pairs} pairs, {texts[0]} to {texts[-1]} texts. Accuracy of the labels of whole texts in per cent, and "
-        "points that the second opinion adds where it is not refused; in how many of those cases parts told the shares."
-    )
-    return "\n".join(lines)
-
-
-def _shifted(row: dict[str, Any]) -> str:
-    if row["adaptation"] == "refused":
-        return f"{100 * row['whole']:.1f} (refused)"
-    return f"{100 * row['whole']:.1f} {100 * (row['second_opinion'] - row['whole']):+.1f}"
-
-
-ESTIMATES = {
-    "difference_of_confidences": "difference of confidences",
-    "atc": "ATC",
-    "mean of both": "mean of the two",
-    "validation_accuracy": "validation accuracy, as it is",
-}
-
-
-def estimators_table() -> str:
-    """Errors of benchmarks/estimators.py."""
-    result = json.loads((RESULTS / "estimators.json").read_text(encoding="utf-8"))
-    lines = ["| estimate | mean absolute error, points | mean error |", "|---|---|---|"]
-    for name, title in ESTIMATES.items():
-        found = result["errors"][name]
-        lines.append(f"| {title} | {100 * found['absolute']:.1f} | {100 * found['bias']:+.1f} |")
-    truth = [100 * row["accuracy"] for row in result["rows"]]
-    lines.append(f"\n{len(truth)} pairs of teacher and target; true accuracies {min(truth):.0f} to {max(truth):.0f} %.")
-    return "\n".join(lines)
-
-
 TABLES = {
     "label shift": label_shift_table,
     "share estimates": share_estimates_table,
@@ -318,6 +217,11 @@ TABLES = {
     "accuracy": accuracy_table,
     "thirty": thirty_table,
     "large": large_table,
+    "large-others": large_others_table,
+    "alike": alike_table,
+    "chosen": chosen_table,
+    "share errors": share_errors_table,
+    "coverage": coverage_table,
     "shares": shares_table,
     "ladder": ladder_table,
     "sizes": sizes_table,

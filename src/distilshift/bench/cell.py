@@ -77,6 +77,7 @@ MAKERS: dict[str, Callable[[Inputs, Path], Path]] = {
     "adapt-on-source": lambda inputs, output: _adapt(_with_equal_steps(inputs), inputs.source.train_texts(), output),
     "labels-of-source": lambda inputs, output: _fine_tune(inputs, inputs.source.labelled(), output),
     "labels-of-target": lambda inputs, output: _fine_tune(inputs, inputs.target.labelled(), output),
+    "labels-of-target-windows": lambda inputs, output: _fine_tune(inputs, inputs.target.labelled(), output),
     "adversarial": lambda inputs, output: _adapt_adversarially(inputs, output),
 }
 
@@ -100,12 +101,12 @@ def run_cell(job: Job) -> None:
     key = fingerprint([job.identity(), asdict(manifest), versions()])
     output = job.folders.work / "cells" / f"{job.unfinished}-{key[:KEY_DIGITS]}"
     origin, data = _origin(job, manifest), job.target_sha256()  # now: data and code may change before the end
-    require_labels(target, manifest.label_names, options["kind"] == "labels-of-target")
+    require_labels(target, manifest.label_names, options["kind"].startswith("labels-of-target"))
     watch = output.with_name(f"{output.name}.seconds")
     with stopwatch(watch) as seconds:
         bundle = MAKERS[options["kind"]](inputs, output)
     used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
-    windows = config.max_windows if options["kind"] == "teacher-windows" else 1
+    windows = config.max_windows if options["kind"].endswith("-windows") else 1
     row = origin | _measured(job, bundle, target, windows, data)
     row |= {"teacher_test_accuracy": _teacher_accuracy(job, target, data), "seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}

@@ -55,7 +55,7 @@ def gains_figure(table: Table) -> Figure | None:
         return None
     figure, axes = _canvas(len(found))
     for place, (method, gain) in enumerate(found):
-        colour = BLUE if OWN in METHODS[method].title else OF_FORBIDDEN.get(METHODS[method].forbidden, GREY)
+        colour = BLUE if OWN in METHODS[method].title else OF_FORBIDDEN.get(METHODS[method].uses, GREY)
         mean, low, high = (100 * value for value in (gain.mean, gain.low, gain.high))
         axes.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="round")
         filled = colour if METHODS[method].compresses else "white"
@@ -65,7 +65,7 @@ def gains_figure(table: Table) -> Figure | None:
     _label(axes, [METHODS[method].title.replace("*", "") for method, _ in found])
     _embolden(axes, [method == OWN for method, _ in found])
     for text, colour in (("uses source data", VERMILION), ("uses target labels", GREEN)):
-        if colour in {OF_FORBIDDEN.get(METHODS[method].forbidden) for method, _ in found}:
+        if colour in {OF_FORBIDDEN.get(METHODS[method].uses) for method, _ in found}:
             axes.plot([], [], "o", color=colour, label=text)
     axes.plot([], [], "o", color=GREY, markerfacecolor="white", label="not compressed")
     axes.legend(frameon=False, loc="upper left", handletextpad=0.2)

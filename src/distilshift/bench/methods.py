@@ -10,7 +10,14 @@ from distilshift.config import PLAIN_DISTILLATION, AdaptConfig
 
 # How a row's classifier is made; `cell.MAKERS` has the function for each.
 Kind = Literal[
-    "teacher", "teacher-windows", "adapt", "adapt-on-source", "labels-of-source", "labels-of-target", "adversarial"
+    "teacher",
+    "teacher-windows",
+    "adapt",
+    "adapt-on-source",
+    "labels-of-source",
+    "labels-of-target",
+    "labels-of-target-windows",
+    "adversarial",
 ]
 
 
@@ -22,13 +29,14 @@ class Method:
         title: as tables show it.
         kind: how its classifier is made.
         options: fields of AdaptConfig, over the matrix's own.
-        forbidden: what the row uses that source-free adaptation has not: "source data" or "target labels".
+        uses: what the row has beyond unlabelled target texts: "source data" or "target labels", which source-free
+            adaptation may not have, or "class shares".
     """
 
     title: str
     kind: Kind = "adapt"
     options: Mapping[str, Any] = field(default_factory=dict)
-    forbidden: Literal["", "source data", "target labels"] = ""
+    uses: Literal["", "source data", "target labels", "class shares"] = ""
 
     @property
     def compresses(self) -> bool:
@@ -52,7 +60,7 @@ TENT_RATE = 1e-3
 # Windows as the default, or the matrix, has them.
 _PLAIN_IN_WINDOWS = {key: value for key, value in PLAIN_DISTILLATION.items() if key != "max_windows"}
 
-# Its authors choose 0, 1, 2 or 5 for each data set; at 5 the whole teacher may end in one class (LOG, 2026-11-26).
+# Its authors choose 0, 1, 2 or 5 for each data set; at 5 the whole teacher may drift to one class (LOG, 2026-11-26).
 AAD_DECAY = 0.0
 
 # In the order of the tables.
@@ -74,7 +82,11 @@ METHODS: dict[str, Method] = {
     ),
     "dine": Method("DINE", options=PLAIN_DISTILLATION | {"method": "dine"}),
     "distilshift": Method("**distilshift**"),
-    "shares-known": Method("distilshift, class shares known to be equal", options={"target_prior": "uniform"}),
+    "shares-known": Method(
+        "distilshift, told that classes are equally frequent",
+        options={"target_prior": "uniform"},
+        uses="class shares",
+    ),
     "default-size": Method(
         "distilshift at its default size, small", options={"size": AdaptConfig().size, "student_layers": None}
     ),
@@ -90,4 +102,5 @@ METHODS: dict[str, Method] = {
     "kd-source": Method("distillation on source texts", "adapt-on-source", PLAIN_DISTILLATION, "source data"),
     "aad-kd": Method("AAD (adversarial), then distillation", "adversarial", PLAIN_DISTILLATION, "source data"),
     "oracle": Method("oracle: student, fine-tuned on target labels", "labels-of-target", {}, "target labels"),
+    "oracle-windows": Method("oracle, long texts read in windows", "labels-of-target-windows", {}, "target labels"),
 }

@@ -91,7 +91,7 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
             _line(
                 [
                     METHODS[method].title,
-                    METHODS[method].forbidden or "–",
+                    METHODS[method].uses or "–",
                     f"{len(rows)} of {_wanted(table, method)}",
                     *(_spread(table.means(method, key)) for key in SUMMARY),
                     *_gain(table, method),
