@@ -101,6 +101,28 @@ def test_a_result_is_of_the_data_that_it_began_with(
     assert not [*job.teacher.parent.glob(f"*-on-films-{job.target_sha256()[:12]}*")]
 
 
+@pytest.mark.parametrize(("row", "windows"), [("oracle", 1), ("oracle-windows", 6)])
+def test_an_oracle_reads_beginnings_or_windows(
+    row: str, windows: int, teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folders = Folders(write_domains(tmp_path / "data"), tmp_path / "results", tmp_path / "work")
+    matrix = read_matrix(write_matrix(tmp_path / "m.toml"))
+    job = Job("cell", matrix, Cell("pans", "films", row, 0), folders)
+    shutil.copytree(teacher_bundle, job.teacher)
+    learnt_from: list[list[Example]] = []
+
+    def learn(teacher: Path, texts: list[Example], count: int, config: AdaptConfig, output: Path) -> Path:
+        learnt_from.append(texts)
+        return output
+
+    monkeypatch.setattr(cell, "fine_tune", learn)
+    monkeypatch.setattr(cell, "measure", lambda bundle, target, threads, windows: {"windows": windows})
+    monkeypatch.setattr(cell, "teacher_accuracy", lambda *arguments: 0.5)
+    cell.run_cell(job)
+    assert json.loads(job.result.read_text())["windows"] == windows
+    assert learnt_from == [job.load_target().labelled()]
+
+
 def test_a_student_learns_from_labels(teacher_bundle: Path, tmp_path: Path):
     training, test = examples(160, 5), examples(60, 6)
     # Labels against the teacher's: only a student that reads them agrees with them.
