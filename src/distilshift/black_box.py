@@ -46,7 +46,7 @@ class BlackBox:
             DataError: the file cannot be used.
         """
         _require_possible(config)
-        return cls(read_probabilities(str(config.teacher_probabilities), config.encoding))
+        return cls(_read(str(config.teacher_probabilities), config.encoding))
 
     def manifest(self, config: AdaptConfig) -> Manifest:
         """What stands for a bundle's manifest; it tells one file from another."""
@@ -98,6 +98,16 @@ class BlackBox:
         with progress.stage("tokenising", len(corpus) * count) as advance:
             stores = view_tokens(student, "student", corpus, count, config, run, advance)
         return [LabelledView(store, labels, labels, 1.0) for store in stores]
+
+
+def _read(path: str, encoding: str) -> Probabilities:
+    """The file, in UTF-8, as `predict` writes it whatever the texts' encoding is; else in theirs."""
+    try:
+        return read_probabilities(path)
+    except DataError:
+        if encoding.lower() in ("utf-8", "utf8"):
+            raise
+    return read_probabilities(path, encoding)
 
 
 def _require_possible(config: AdaptConfig) -> None:

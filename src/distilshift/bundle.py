@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distilshift.errors import BundleError, UnsafeError
-from distilshift.files import sha256_of, staged_folder, write_json
+from distilshift.files import MARK, sha256_of, staged_folder, write_json
 from distilshift.scan.folder import check_file
 from distilshift.scan.json_file import read_object
 from distilshift.scan.manifest import wrong_value
 from distilshift.scan.names import EXECUTABLE_SUFFIXES, MAX_FILES, require_name
 
-MANIFEST = "distilshift.json"
+MANIFEST = MARK
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -79,8 +79,11 @@ class Manifest:
 
     @property
     def pair_column(self) -> str | None:
-        """The column of second texts, where the bundle was made from a file of pairs."""
-        return self.config.get("pair_column")
+        """The column of second texts of the pairs it was made from; "" for single texts, None where nobody said.
+
+        Of an imported checkpoint nobody did.
+        """
+        return self.config["pair_column"] or "" if "pair_column" in self.config else None
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -135,7 +138,13 @@ def _damaged(path: Path, how: str) -> BundleError:
 
 def _read_json(bundle: Path) -> dict[str, Any]:
     path = bundle / MANIFEST
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise BundleError(
+            f"{bundle} is not a bundle", expected="a folder", got=error.strerror, fix="check the path"
+        ) from None
+    if not there:
         raise BundleError(
             f"{bundle} is not a bundle",
             expected=f"a folder with {MANIFEST}",

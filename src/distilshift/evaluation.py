@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
-from distilshift.data.check import require_pairs, require_usable
+from distilshift.data.check import named, require_pairs, require_usable
 from distilshift.data.labels import is_number
 from distilshift.data.read import read_labelled
 from distilshift.errors import ConfigError, DataError
@@ -64,7 +64,7 @@ def labelled_examples(
     if isinstance(data, str | Path):
         where, examples = str(data), list(read_labelled(data, config).examples)
     else:
-        where, examples = "the examples", require_usable(data, labelled=True)
+        where, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
     require_pairs(examples, manifest.pair_column)
     return examples, _label_ids(examples, manifest.label_names, where)
 

@@ -16,7 +16,11 @@ from typing import Any
 from distilshift.errors import OutputError
 
 # Native libraries report a full disk in their own exception types; this text is what they share.
+# The file that shows that a folder is a bundle.
+MARK = "distilshift.json"
 _NO_SPACE_TEXT = "No space left on device"
+# What a temporary folder beside an output adds to its name, and what a file system allows for a name, in bytes.
+_NAME_BYTES = 255 - len("..part-xxxxxxxx")
 _REASONS = {
     errno.ENOSPC: "free some space, or choose another disk",
     errno.EDQUOT: "free some space, or choose another disk",
@@ -67,7 +71,47 @@ def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable=durable)
 
 
-def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift.json") -> None:
+def whole_path(output: Path) -> Path:
+    """An output by its full name, which stays true while folders are renamed; the name itself may be a link."""
+    if output.name in ("", ".."):
+        return Path(os.path.realpath(output))
+    return Path(os.path.realpath(output.parent)) / output.name
+
+
+def require_short(output: Path) -> None:
+    """Refuse, before any work is done, a name that leaves no room for that of a temporary folder.
+
+    Raises:
+        OutputError: it is too long.
+    """
+    size = len(os.fsencode(output.name))
+    if size > _NAME_BYTES:
+        raise OutputError(
+            f"cannot write {output.name[:40]}…",
+            expected=f"a name of {_NAME_BYTES} bytes at the most",
+            got=str(size),
+            fix="choose a shorter name",
+        )
+
+
+def require_apart(output: Path, *inputs: str | Path | None) -> None:
+    """Refuse an output that is one of the inputs, or lies in a bundle that is one: that would no longer be whole.
+
+    Raises:
+        OutputError: it does.
+    """
+    whole = Path(os.path.realpath(output))
+    for path in inputs:
+        try:
+            found = Path(os.path.realpath(path or "", strict=True))
+        except (OSError, ValueError):  # what is not there is for its reader to report
+            continue
+        if path and (whole == found or (found in whole.parents and (found / MARK).is_file())):
+            got = "the same" if whole == found else "a place in it"
+            raise OutputError(f"{output} would change {path}, which is read", got=got, fix="choose another output")
+
+
+def require_free(output: Path, overwrite: bool = False, mark: str = MARK) -> None:
     """Refuse an output that exists, before any work is done.
 
     Args:
@@ -76,8 +120,9 @@ def require_free(output: Path, overwrite: bool = False, mark: str = "distilshift
         mark: the file that shows that it is.
 
     Raises:
-        OutputError: it exists, and `overwrite` is off or it is not ours.
+        OutputError: it exists, and `overwrite` is off or it is not ours; its name is too long.
     """
+    require_short(output)
     if not output.exists() and not output.is_symlink():
         return
     if not overwrite:
@@ -131,13 +176,14 @@ def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> It
 
 
 @contextmanager
-def staged_folder(output: Path, overwrite: bool = False, mark: str = "distilshift.json") -> Iterator[Path]:
+def staged_folder(output: Path, overwrite: bool = False, mark: str = MARK) -> Iterator[Path]:
     """A temporary folder beside `output` that takes its name when the block succeeds, and vanishes otherwise.
 
     Raises:
         OutputError: `output` exists, or cannot be written.
     """
     require_free(output, overwrite, mark)
+    output = whole_path(output)
     with output_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         _sweep(output, "part")

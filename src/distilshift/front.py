@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distilshift.budget import check_budget
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, EvaluateConfig, InputConfig, ParetoConfig, overlaid, resolve
+from distilshift.config import (
+    AdaptConfig,
+    EvaluateConfig,
+    InputConfig,
+    ParetoConfig,
+    overlaid,
+    require_compatible,
+    resolve,
+)
+from distilshift.data.check import require_pairs
 from distilshift.data.corpus import open_corpus
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
-from distilshift.files import output_errors, write_json, write_text
+from distilshift.files import output_errors, require_apart, write_json, write_text
 from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
 from distilshift.pipeline import adapt
@@ -22,6 +32,7 @@ from distilshift.predict import latency_ms, load_network
 from distilshift.scan.json_file import read_object
 from distilshift.scatter import Panel, Point, scatter_svg
 from distilshift.stage import identity
+from distilshift.target_prior import given_prior
 from distilshift.types import Example
 
 # Name to options of `adapt`, over the user's own. A student of another kind is a line here.
@@ -34,7 +45,7 @@ STUDENTS: dict[str, Mapping[str, Any]] = {
 }
 # Texts that all students read by turns, one at a time, on one thread.
 LATENCY_TEXTS = 100
-MARK, PAGE, PLOT = "pareto.json", "pareto.md", "pareto.svg"
+MARK, PAGE, PLOT, STUDENTS_FOLDER = "pareto.json", "pareto.md", "pareto.svg", "students"
 MAX_MARK_BYTES = 4 * 1024 * 1024
 
 
@@ -89,20 +100,25 @@ def pareto(
     settings = overlaid(ParetoConfig, config, options)
     given = adapt_options or {}
     shared = resolve(AdaptConfig, given)
-    names = _names(settings)
+    planned = {name: resolve(AdaptConfig, given, STUDENTS[name]) for name in _names(settings)}
     _require_free_size(shared)
-    manifest = read_manifest(Path(teacher), "teacher")
+    folder, manifest = Path(output), read_manifest(Path(teacher), "teacher")
+    require_apart(folder, teacher, shared.student)
+    _require_possible(planned.values(), manifest)
     labelled = _labelled(manifest, settings, shared)
+    if not isinstance(texts, str | Path):  # perhaps a generator, and each student is made from them
+        several: list[Any] = list(texts)
+        texts = several
     corpus = open_corpus(texts, shared)
-    if texts == "-":  # which can be read once, and each student is made from it
+    require_pairs([next(iter(corpus))], manifest.pair_column)
+    if isinstance(texts, str) and texts == "-":  # which can be read once
         texts = list(corpus)
     key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
-    folder = Path(output)
     _claim(folder, key)
-    bundles = {name: folder / "students" / name for name in names}
+    bundles = {name: folder / STUDENTS_FOLDER / name for name in planned}
     for name, bundle in bundles.items():
         if not bundle.exists():  # it is there whole or not at all; an unfinished run lies beside it, and is continued
-            adapt(teacher, texts, bundle, resolve(AdaptConfig, given, STUDENTS[name]))
+            adapt(teacher, texts, bundle, planned[name])
         verify(bundle, read_manifest(bundle, "student"))
     sample = corpus.at(np.arange(min(len(corpus), LATENCY_TEXTS)))
     rows = with_best(_rows(bundles, sample, labelled))
@@ -133,12 +149,31 @@ def _require_free_size(config: AdaptConfig) -> None:
         )
 
 
+def _require_possible(planned: Iterable[AdaptConfig], manifest: Manifest) -> None:
+    """Refuse, before any student is made, options that one of them could not be made with."""
+    for config in planned:
+        if config.teacher_probabilities:
+            raise ConfigError(
+                "pareto compares students of a bundle",
+                expected="a bundle alone",
+                got="teacher_probabilities, too",
+                fix="leave them out; adapt takes them",
+            )
+        require_compatible(config)
+        check_budget(config)
+        given_prior(config.target_prior, manifest.label_names)
+
+
 def _claim(folder: Path, key: dict[str, Any]) -> None:
     """Begin a comparison in a folder, or continue that which it holds."""
     mark = folder / MARK
     if mark.exists():
         found = read_object(mark, MAX_MARK_BYTES).get("identity")
+        students = folder / STUDENTS_FOLDER
         if found == key:
+            return
+        if not (students.is_dir() and any(students.iterdir())):  # none was begun: a mistake, and this is it mended
+            write_json(mark, {"identity": key, "students": []})
             return
         changed = sorted(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
         raise OutputError(

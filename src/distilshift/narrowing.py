@@ -90,8 +90,5 @@ def _part(values: Tensor) -> nn.Parameter:
 
 
 def _table(rows: Tensor, padding: int | None) -> nn.Embedding:
-    count, width = rows.shape
-    table = nn.Embedding(count, width, padding_idx=padding, device=rows.device, dtype=rows.dtype)
-    with torch.no_grad():
-        table.weight.copy_(rows)
-    return table
+    # Made of its rows, so that none are drawn first from the caller's random numbers.
+    return nn.Embedding.from_pretrained(rows.detach().clone(), freeze=False, padding_idx=padding)

@@ -19,12 +19,13 @@ from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, overlaid, require_compatible
+from distilshift.data.check import require_pairs, telling_of_pairs
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
-from distilshift.files import output_errors
+from distilshift.files import output_errors, require_apart
 from distilshift.inference import cpu_threads
 from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
@@ -36,7 +37,7 @@ from distilshift.parts import read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import RunDirectory, open_run
 from distilshift.second_opinion import SecondOpinion, second_opinion
-from distilshift.stage import identity, peak_memory_bytes, placed, require_apart, require_room, run_path, seeded
+from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, temperature_of, write_student
@@ -86,6 +87,9 @@ def adapt(
     source, manifest = _opened(teacher, settings)
     given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
+    first = next(iter(corpus))
+    require_pairs([first], manifest.pair_column)
+    settings = telling_of_pairs(settings, first)
     if isinstance(source, BlackBox):
         source.require_rows(corpus)
     if cache:

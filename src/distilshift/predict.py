@@ -17,7 +17,7 @@ from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.data.check import as_example, require_pairs
+from distilshift.data.check import as_example, require_pairs, require_whole_row
 from distilshift.data.windows import mean_over_windows, window_count, windows_of
 from distilshift.errors import BundleError, ConfigError, DataError
 from distilshift.metrics import softmax
@@ -219,11 +219,12 @@ class Predictor:
         """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1.
 
         Raises:
-            DataError: one text was given instead of a list; a text is unusable, or no pair where pairs are read.
+            DataError: one text was given instead of a list; a text is no string, or carries a problem; it is one where
+                pairs are read, or a pair where single texts are. A blank text is labelled as any other.
             ConfigError: the batch size is out of its range.
         """
         require_within("batch_size", batch_size, 1, MAX_BATCH)
-        examples = [as_example(text) for text in _several(texts)]
+        examples = [require_whole_row(as_example(text)) for text in _several(texts)]
         require_pairs(examples, self._pair_column)
         if not examples:
             return np.empty((0, len(self.label_names)))

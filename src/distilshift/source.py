@@ -19,12 +19,12 @@ from distilshift.calibration import source_statistics
 from distilshift.card import teacher_card
 from distilshift.config import ImportConfig, TeachConfig, overlaid
 from distilshift.data.batch import TokenStore
-from distilshift.data.check import require_usable
+from distilshift.data.check import named, require_usable, telling_of_pairs
 from distilshift.data.read import label_mapping, read_labelled, require_classes
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError, ModelError
-from distilshift.files import require_free
+from distilshift.files import require_apart, require_free
 from distilshift.inference import cpu_threads, forward_all
 from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.parallel import Batch, crew_of
@@ -110,7 +110,9 @@ def teach(
     settings = overlaid(TeachConfig, config, options)
     folder = Path(output)
     require_room(folder, overwrite)
+    require_apart(folder, settings.base_model)
     training, validation = _examples(data, settings)
+    settings = telling_of_pairs(settings, training[0])
     names = sorted({str(item.label) for item in training})
     key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
     accelerator = make_accelerator(settings)
@@ -147,7 +149,8 @@ def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tupl
     if isinstance(data, str | Path):
         name, examples = str(data), list(read_labelled(data, config).examples)
     else:
-        name, examples = "the examples", require_usable(data, labelled=True)
+        name, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
+        config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:
         return stratified_split(examples, config.validation_fraction, config.seed)
@@ -241,6 +244,7 @@ def import_checkpoint(
     """
     settings, folder = overlaid(ImportConfig, config, options), Path(output)
     require_free(folder, overwrite)
+    require_apart(folder, checkpoint)
     classifier = load_classifier(checkpoint, settings.max_length)
     if settings.label_names:
         _rename_labels(classifier, settings.label_names)

@@ -17,7 +17,7 @@ import torch
 from distilshift.bundle import MANIFEST
 from distilshift.config import StageConfig
 from distilshift.errors import ConfigError, OutputError
-from distilshift.files import require_free, sha256_of
+from distilshift.files import require_free, require_short, sha256_of
 from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
 from distilshift.run import RunDirectory
 from distilshift.types import Example
@@ -58,23 +58,13 @@ def run_path(output: Path) -> Path:
     """Where the unfinished work for an output lives.
 
     Raises:
-        OutputError: the output has no name, as / has none.
+        OutputError: the output has no name, as / has none, or one that is too long.
     """
+    require_short(output)
     whole = output if output.name not in ("", "..") else output.resolve()
     if not whole.name:
         raise OutputError(f"{output} cannot be a bundle", expected="a folder with a name", got="none", fix="name one")
     return whole.with_name(f"{whole.name}.run")
-
-
-def require_apart(output: Path, *inputs: str | Path | None) -> None:
-    """Refuse to replace what a bundle is made of.
-
-    Raises:
-        OutputError: the output is one of the inputs.
-    """
-    for path in inputs:
-        if path and output.exists() and Path(path).exists() and output.samefile(path):
-            raise OutputError(f"{output} is what the student is made of", fix="choose another output")
 
 
 def require_room(output: Path, overwrite: bool) -> None:

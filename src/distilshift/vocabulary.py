@@ -35,10 +35,10 @@ def used_rows_only(model: Any, stores: Sequence[TokenStore]) -> Iterator[list[To
     places[used] = np.arange(len(used))
     rows = torch.from_numpy(used).to(whole.weight.device)
     padding = None if whole.padding_idx is None else int(places[whole.padding_idx])
-    small = nn.Embedding(len(used), whole.embedding_dim, padding, device=whole.weight.device, dtype=whole.weight.dtype)
-    with torch.no_grad():
-        small.weight.copy_(whole.weight[rows])
-    small.weight.requires_grad_(whole.weight.requires_grad)
+    # Made of its rows, so that none are drawn first from the caller's random numbers.
+    small = nn.Embedding.from_pretrained(
+        whole.weight[rows].detach().clone(), freeze=not whole.weight.requires_grad, padding_idx=padding
+    )
     model.set_input_embeddings(small)
     try:
         yield [store.renumbered(places) for store in stores]

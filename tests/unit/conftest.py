@@ -8,12 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from distilshift.bundle import read_manifest
+from forged import reseal
+
 
 @pytest.fixture(scope="session")
 def settled_heap(student_bundle: Path) -> None:
     """Let the garbage collector pass over what the libraries have loaded: each training calls it twice."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def pair_bundle(student_bundle: Path, tmp_path: Path) -> Path:
+    """A student that says it was made from pairs, whose second texts were in the column `other`."""
+    bundle = tmp_path / "of-pairs"
+    shutil.copytree(student_bundle, bundle)
+    reseal(bundle, config=read_manifest(bundle).config | {"pair_column": "other"})
+    return bundle
 
 
 @pytest.fixture

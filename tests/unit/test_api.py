@@ -35,7 +35,7 @@ HEAVY = ("torch", "transformers", "accelerate", "pydantic", "onnx", "safetensors
     [
         "import distilshift",
         "import distilshift; distilshift.Predictor",
-        "from distilshift import Predictor; Predictor.load({bundle!r}).predict(['good', ('a', 'b')])",
+        "from distilshift import Predictor; Predictor.load({bundle!r}).predict(['good', 'bad film'])",
         "import sys; sys.argv = ['distilshift', 'predict', {bundle!r}, 'good']; from distilshift.cli.main import main; "
         "\ntry: main()\nexcept SystemExit as stop: assert not stop.code",
         "import sys; sys.argv = ['distilshift', 'inspect', {bundle!r}]; from distilshift.cli.main import main; "
@@ -117,9 +117,9 @@ def test_what_the_student_is_made_of_is_not_replaced(teacher_bundle: Path, targe
     teacher = tmp_path / "teacher"
     shutil.copytree(teacher_bundle, teacher)
     (tmp_path / "link").symlink_to("teacher")
-    with pytest.raises(OutputError, match="is what the student is made of"):
+    with pytest.raises(OutputError, match="which is read: got the same"):
         adapt(tmp_path / "link", target_file, teacher, overwrite=True)
-    with pytest.raises(OutputError, match="is what the student is made of"):
+    with pytest.raises(OutputError, match="which is read: got the same"):
         adapt(teacher_bundle, target_file, teacher, overwrite=True, student=str(teacher))
     assert read_manifest(teacher).kind == "teacher"
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from distilshift.cli.predict_ import _writer
 from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
 from distilshift.errors import ConfigError, DataError, OutputError
 from distilshift.types import Evaluation
-from forged import reseal
 
 TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
 CONFIGS = {
@@ -156,23 +154,28 @@ def test_an_output_file_appears_whole_or_not_at_all(run_cli: Any, student_bundle
     assert rows_of(output.read_text())[0]["text"] == "bad"
 
 
-def test_pairs_are_read_and_written(run_cli: Any, student_bundle: Path, tmp_path: Path):
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_whole_names_on_a_narrow_terminal(run_cli: Any, verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run_cli(verb, "--help")
+    assert (done.code, "…" in done.out) == (0, False)
+
+
+def test_pairs_are_read_and_written(run_cli: Any, student_bundle: Path, pair_bundle: Path, tmp_path: Path):
     (tmp_path / "a.csv").write_text("text,other\ngood film,bad book\nbad,good\n")
-    rows = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv", "--pair-column", "other").out)
+    rows = rows_of(run_cli("predict", pair_bundle, tmp_path / "a.csv", "--pair-column", "other").out)
     assert [(row["text"], row["pair"]) for row in rows] == [("good film", "bad book"), ("bad", "good")]
     alone = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv").out)
     assert abs(rows[0]["probabilities"]["positive"] - alone[0]["probabilities"]["positive"]) > 1e-3
-    done = run_cli("predict", student_bundle, tmp_path / "a.csv", "--pair-column", "other", "--format", "csv")
+    done = run_cli("predict", pair_bundle, tmp_path / "a.csv", "--pair-column", "other", "--format", "csv")
     table = list(csv.DictReader(io.StringIO(done.out)))
     assert [(row["text"], row["pair"], row["label"]) for row in table] == [
         (row["text"], row["pair"], row["label"]) for row in rows
     ]
 
 
-def test_a_bundle_of_pairs_labels_no_single_text(run_cli: Any, student_bundle: Path, tmp_path: Path):
-    bundle = tmp_path / "pairs"
-    shutil.copytree(student_bundle, bundle)
-    reseal(bundle, config=read_manifest(bundle).config | {"pair_column": "other"})
+def test_a_bundle_of_pairs_labels_no_single_text(run_cli: Any, pair_bundle: Path, tmp_path: Path):
+    bundle = pair_bundle
     (tmp_path / "a.csv").write_text("text,other,label\ngood film,bad book,positive\nbad,good,negative\n")
     for verb in ("predict", "evaluate"):
         done = run_cli(verb, bundle, tmp_path / "a.csv")

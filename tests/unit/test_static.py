@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from distilshift.static_student import (
 from distilshift.strict import require_strict
 from distilshift.types import Example
 from encoders import FAMILIES, make_checkpoint
+from forged import reseal
 from texts import make_texts
 
 TEXTS = [Example("good film"), Example("the worst book i love, a b c"), Example("a plot and very sad " * 12)]
@@ -233,6 +235,9 @@ def test_one_text_and_many_have_the_same_probabilities(static_bundle: Path):
     np.testing.assert_allclose(predictor.probabilities(texts), alone, atol=1e-6)
 
 
-def test_pairs_and_empty_places_run(static_bundle: Path):
-    found = Predictor.load(static_bundle).predict([("good film", "bad film")])
+def test_pairs_and_empty_places_run(static_bundle: Path, tmp_path: Path):
+    bundle = tmp_path / "of-pairs"
+    shutil.copytree(static_bundle, bundle)
+    reseal(bundle, config=read_manifest(bundle).config | {"pair_column": "other"})
+    found = Predictor.load(bundle).predict([("good film", "bad film")])
     assert set(found[0].probabilities) == set(read_manifest(static_bundle).label_names)

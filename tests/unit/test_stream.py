@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -18,6 +19,7 @@ from distilshift import Predictor, predict
 from distilshift.errors import DataError
 from distilshift.predict import RUN_TOKENS, Network
 from distilshift.types import Example
+from forged import reseal
 
 START = """
 import sys
@@ -58,8 +60,11 @@ def test_a_stream_reads_no_further_than_it_must(student_bundle: Path):
     assert [example.text for example, _ in found] == ["good film"] * 5
 
 
-def test_a_stream_takes_texts_pairs_and_examples_in_order(student_bundle: Path):
-    predictor = Predictor.load(student_bundle)
+def test_a_stream_takes_texts_pairs_and_examples_in_order(student_bundle: Path, tmp_path: Path):
+    bundle = tmp_path / "of-nobody-knows-what"
+    shutil.copytree(student_bundle, bundle)
+    reseal(bundle, config={})  # as of a checkpoint that was imported, which may label either
+    predictor = Predictor.load(bundle)
     mixed = ["good film", ("awful", "plot"), Example("sad"), Example("", problem="it is blank")]
     found = list(predictor.stream(mixed))
     assert [example.text for example, _ in found] == ["good film", "awful", "sad", ""]

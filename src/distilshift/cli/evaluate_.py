@@ -23,18 +23,20 @@ _MAX_WIDTH = 100_000
 @click.argument("bundle")
 @click.argument("data")
 @click.option("--json", "json_file", help="Also write the numbers to this file.")
+@click.option("--overwrite", is_flag=True, help="Replace that file.")
 @config_options(EvaluateConfig)
-def command(bundle: str, data: str, json_file: str | None, **options: Any) -> None:
+def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **options: Any) -> None:
     """Measure a BUNDLE on labelled DATA (CSV, TSV, JSONL or Parquet, .gz too).
 
     A student is run as on the device; a teacher needs the train extra.
     """
     config = resolve(EvaluateConfig, chosen(options))
     from distilshift.evaluation import evaluate
-    from distilshift.files import require_file_name, write_json
+    from distilshift.files import require_apart, require_file_name, write_json
 
     if json_file:
-        require_file_name(Path(json_file), overwrite=True)
+        require_apart(Path(json_file), bundle, data)
+        require_file_name(Path(json_file), overwrite)
     result = evaluate(bundle, data, config)
     try:
         if json_file:

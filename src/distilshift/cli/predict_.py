@@ -19,7 +19,7 @@ from distilshift.config import PredictConfig
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import SURROGATE, shown
 from distilshift.errors import DataError, OutputError
-from distilshift.files import new_file, output_errors
+from distilshift.files import new_file, output_errors, require_apart
 from distilshift.types import Example, Prediction
 
 READABLE = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz")
@@ -29,7 +29,7 @@ Write = Callable[[Example, Prediction | None], None]
 @click.command(name="predict")
 @click.argument("bundle")
 @click.argument("source", default="-")
-@click.option("-o", "--output", help="File to write, .jsonl or .csv; standard output by default.")
+@click.option("-o", "--output", help="File to write, .jsonl or .csv; - for standard output, as by default.")
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv"]), help="Form of the output; by default the file's."
 )
@@ -46,6 +46,8 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
     from distilshift.predict import Predictor
 
     examples = _examples(source, config)
+    if output not in (None, "-"):
+        require_apart(Path(output), bundle, source if _exists(source) else None)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
     with _writer(output, form, predictor.label_names, config.pair_column is not None, overwrite) as write:
         empty = True
@@ -89,7 +91,7 @@ def _exists(source: str) -> bool:
 @contextmanager
 def _writer(output: str | None, form: str | None, names: list[str], paired: bool, overwrite: bool) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
-    if output is None:
+    if output in (None, "-"):
         if sys.stdout is None:
             raise OutputError("cannot write standard output", got="it is closed", fix="open it, or pass --output")
         if isinstance(sys.stdout, io.TextIOWrapper):

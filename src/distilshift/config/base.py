@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import tomllib
 from collections.abc import Mapping
@@ -110,6 +111,13 @@ def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
     """
     if config is None:
         return resolve(kind, options)
+    if not isinstance(config, kind):
+        raise ConfigError(
+            "config is no config",
+            expected=kind.__name__,
+            got=type(config).__name__,
+            fix="name single options as arguments, or give the config",
+        )
     own, defaults = config.to_dict(), kind().to_dict()
     whole = kind.implied({**own, **options})
     anew = {key: whole.get(key, defaults[key]) for key, value in kind.implied(own).items() if own[key] == value}
@@ -129,7 +137,8 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
     """
     from pydantic import ValidationError
 
-    merged = {key: value for layer in layers for key, value in layer.items()}
+    given = ((key, value) for layer in layers for key, value in layer.items())
+    merged = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given}
     merged = kind.implied(merged) | merged
     try:
         config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
@@ -178,8 +187,12 @@ def require_within(name: str, value: int, least: int, most: int | None = None) -
     """Hold an option of a call that pydantic would slow to its range.
 
     Raises:
-        ConfigError: it is outside.
+        ConfigError: it is outside, or no whole number.
     """
+    try:
+        operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{name} is no whole number", expected="one", got=repr(value)[:40], fix="give one") from None
     if value < least or (most is not None and value > most):
         expected = f"{least} or more" if most is None else f"{least} to {most:,}"
         raise ConfigError(f"{name} is out of its range", expected=expected, got=str(value), fix="choose another")

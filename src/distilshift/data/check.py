@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
 
+from distilshift.config import InputConfig
+from distilshift.data.labels import label_namer
 from distilshift.data.rows import SURROGATE, shown
 from distilshift.errors import DataError
 from distilshift.types import Example
 
+C = TypeVar("C", bound=InputConfig)
+# What stands for the column of second texts where pairs came from memory.
+PAIR = "pair"
 
-def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Example]:
+
+def require_usable(examples: Iterable[Example], *, labelled: bool) -> list[Example]:
     """The examples, once they are known to be fit for use.
 
     Args:
@@ -17,12 +25,20 @@ def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Examp
         labelled: each must have a label.
 
     Raises:
-        DataError: there is none; a text is blank, or no text; some are pairs and some are not; a label is missing.
+        DataError: there is none, or what is there is no example; a text is blank, or no text; some are pairs and some
+            are not; a label is missing, or no name.
     """
+    try:
+        examples = list(examples)
+    except TypeError:
+        raise _unusable("a list of examples", shown(examples), "give one") from None
     if not examples:
         raise _unusable("one text or more", "none", "give some")
-    paired = examples[0].pair is not None
+    paired = isinstance(examples[0], Example) and examples[0].pair is not None
     for index, item in enumerate(examples):
+        if not isinstance(item, Example):
+            got = f"{shown(item)} at index {index}"
+            raise _unusable("distilshift.types.Example objects", got, "make them: Example(text, label=label)")
         require_text(item)
         if not item.text.strip() or (item.pair is not None and not item.pair.strip()):
             raise _unusable("words in every text", f"a blank one at index {index}", "leave it out")
@@ -32,16 +48,44 @@ def require_usable(examples: Sequence[Example], *, labelled: bool) -> list[Examp
             raise _unusable("a label for every text", f"none at index {index}", "label it, or leave it out")
         if labelled and not (isinstance(item.label, str) and item.label.strip()):
             raise _unusable("names as labels", f"{shown(item.label)} at index {index}", "give strings with words")
-    return list(examples)
+        if labelled and (SURROGATE.search(str(item.label)) or "\0" in str(item.label)):
+            raise _unusable("whole characters in labels", f"{shown(item.label)} at index {index}", "correct it")
+    return examples
+
+
+def named(examples: Iterable[Example], label_names: str | None) -> list[Example]:
+    """Labelled examples with their labels named as a file's are, by the option `label_names`.
+
+    Raises:
+        DataError: the option is malformed, or lacks a label.
+    """
+    name = label_namer(label_names)
+    return [replace(item, label=name(item.label, f"index {index}")) for index, item in enumerate(examples)]
+
+
+def telling_of_pairs(config: C, first: Example) -> C:
+    """The options, which name a column of second texts also where pairs came from memory, so that the bundle does."""
+    if first.pair is None or config.pair_column is not None:
+        return config
+    return replace(config, pair_column=PAIR)
 
 
 def require_pairs(examples: Iterable[Example], pair_column: str | None) -> None:
-    """Hold examples against a bundle that was made from pairs, if it names a column of second texts.
+    """Hold examples against what a bundle was made from: pairs, single texts, or nobody knows; see `Manifest`.
 
     Raises:
-        DataError: it does, and one of them is no pair: its label would mean nothing.
+        DataError: they are of the other kind: their labels would mean nothing.
     """
-    if pair_column is not None and any(item.pair is None and item.problem is None for item in examples):
+    if pair_column is None:
+        return
+    if not pair_column and any(item.pair is not None for item in examples):
+        raise DataError(
+            "the bundle labels single texts",
+            expected="one text",
+            got="two",
+            fix="leave --pair-column out; a bundle that labels pairs is made with it",
+        )
+    if pair_column and any(item.pair is None and item.problem is None for item in examples):
         raise DataError(
             "the bundle labels pairs of texts",
             expected="two texts",
@@ -72,6 +116,17 @@ def require_text(item: Example) -> Example:
             raise _unusable("strings", shown(text), "give texts, or pairs of texts")
         if SURROGATE.search(text):
             raise _unusable("whole characters", f"half a surrogate pair in {shown(text)}", "decode it as UTF-8")
+    return item
+
+
+def require_whole_row(item: Example) -> Example:
+    """The example, once it is known that its row could be read.
+
+    Raises:
+        DataError: it carries a problem.
+    """
+    if item.problem is not None:
+        raise DataError(item.problem, fix="leave it out; stream passes it on without a label")
     return item
 
 
