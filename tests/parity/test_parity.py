@@ -26,6 +26,7 @@ from distilshift.quantise import FORMS
 from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.types import Example
 from encoders import make_checkpoint, make_encoder
+from forged import reseal
 
 FP32 = 1e-5
 INT8, INT4 = 0.05, 0.1
@@ -74,6 +75,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, target_file: Path) -> Call
             other = kind if kind == "cut" else str(make_encoder(folder / "other", kind, words="good bad zebra"))
             options = {"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 2, "precision": "fp32"}
             adapt(folder / "teacher", target_file, folder / "student", student=other, **options)
+            reseal(folder / "student", config={})  # which says that it labels single texts: here it reads pairs, too
             made[name] = folder / "student"
         return made[name]
 
