@@ -16,14 +16,13 @@ import torch
 
 from distilshift.bundle import MANIFEST
 from distilshift.config import StageConfig
+from distilshift.encoder_folders import encoder_folders, folder_sha256
 from distilshift.errors import ConfigError, OutputError
-from distilshift.files import require_free, require_short, sha256_of
+from distilshift.files import require_free, require_short
 from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
-# Options that may name the folder of an encoder.
-_ENCODERS = ("base_model", "student", "mlm_head")
 _LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
 
 
@@ -105,14 +104,8 @@ def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
     counts.
     """
     values = config.to_dict()
-    folders = {name: Path(values[name]) for name in _ENCODERS if values.get(name) and Path(values[name]).is_dir()}
-    contents = {f"content of {name}": _folder_sha256(folder) for name, folder in folders.items()}
+    contents = {f"content of {name}": folder_sha256(folder) for name, folder in encoder_folders(values).items()}
     return {"stage": stage} | values | contents | inputs | {f"version of {k}": v for k, v in versions().items()}
-
-
-def _folder_sha256(folder: Path) -> str:
-    """sha256 (hex) of the files of a checkpoint's folder."""
-    return fingerprint([(path.name, sha256_of(path)) for path in sorted(folder.iterdir()) if path.is_file()])
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:

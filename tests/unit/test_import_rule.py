@@ -19,7 +19,7 @@ LAYERS: list[list[set[str]]] = [
     [{"config"}, {"files"}, {"progress"}, {"mapped"}],
     [{"journal"}, {"scan"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
-    [{"words"}],
+    [{"words"}, {"encoder_folders"}],
     [{"tokens"}],
     [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
-from distilshift.bench.encoders import folder_digests
+from distilshift.bench.data import file_sha256
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
+from distilshift.encoder_folders import encoder_folders, folder_sha256
 from distilshift.errors import ConfigError
 from distilshift.journal import fingerprint
 
@@ -142,7 +143,7 @@ class Matrix:
     def names_folders(self, cell: Cell) -> bool:
         """Whether an encoder of the cell lies in a folder, of whose content a result keeps nothing but a hash."""
         options = self.options_of(cell)
-        return any(folder_digests(options[part]) for part in ("student", "teacher"))
+        return any(encoder_folders(options[part]) for part in ("student", "teacher"))
 
     def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
         """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default."""
@@ -164,7 +165,8 @@ def _is_older(config: StageConfig, known: Any) -> bool:
 
 def _timeless(config: StageConfig) -> dict[str, Any]:
     options = {key: value for key, value in config.to_dict().items() if key != "threads"}
-    return options | folder_digests(options)
+    contents = {f"{name}_sha256": folder_sha256(each, file_sha256) for name, each in encoder_folders(options).items()}
+    return options | contents
 
 
 def read_matrix(path: str | Path) -> Matrix:
