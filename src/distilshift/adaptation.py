@@ -15,7 +15,7 @@ from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, final_linear
 from distilshift.frozen import frozen_layers
 from distilshift.frozen_states import computed_once
-from distilshift.loop import LoopConfig, loop_config, train_once
+from distilshift.loop import LoopConfig, finished, loop_config, train_once
 from distilshift.methods.base import Material, UnlabelledObjective
 from distilshift.methods.neighbours import AadObjective, NrcObjective
 from distilshift.methods.shot import ShotObjective
@@ -61,10 +61,11 @@ def adapt_teacher(
     expected = torch.tensor(prior, dtype=torch.float32, device=accelerator.device)
     _freeze(teacher, config.method)
     frozen, uses = config.adapt_frozen_layers, view_uses(loop.epochs, count)
+    known = 0 if config.dropout or finished(loop.name) in run else frozen
     with (
         frozen_layers(teacher.model, frozen),
         used_rows_only(teacher.model, views) as used,
-        computed_once(teacher, 0 if config.dropout else frozen, used, uses, accelerator, run.crew) as stores,
+        computed_once(teacher, known, used, uses, accelerator, run.crew) as stores,
     ):
         material = Material(teacher, stores, expected, config, accelerator, run)
         train_once(teacher.model, OBJECTIVES[config.method](material), loop, accelerator, run)

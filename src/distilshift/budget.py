@@ -21,7 +21,7 @@ from distilshift.files import write_json
 from distilshift.narrowing import inner_width, keep_pieces, narrow_feed_forward, positions_for, shorten_positions
 from distilshift.pieces import Ids, Pieces, Splitting, count_pieces, held_out, most_used, rebuilt
 from distilshift.predict import Network, latency_ms, load_tokenizer
-from distilshift.quantise import FORMS
+from distilshift.quantise import forms_of
 from distilshift.quantise_graph import quantised
 from distilshift.run import RunDirectory
 from distilshift.shape import (
@@ -36,6 +36,7 @@ from distilshift.shape import (
     search,
 )
 from distilshift.stage import seeded
+from distilshift.static_student import is_static, windows_read
 from distilshift.student import cut
 
 # Target texts that a shape is timed on, one at a time.
@@ -174,6 +175,7 @@ def frame_of(student: Classifier, pieces: Pieces, used_pieces: int | None, requi
         min_positions=positions_for(student.model, student.max_length),
         used_pieces=used_pieces,
         required_pieces=required_pieces,
+        static=is_static(student.model),
     )
 
 
@@ -209,10 +211,12 @@ def untrained_latency_ms(
     with tempfile.TemporaryDirectory() as scratch, seeded(config.seed):
         folder = Path(scratch)
         export_onnx(made, folder / "model.onnx")
-        onnx.save(quantised(onnx.load(folder / "model.onnx"), FORMS[0]), folder / "int8.onnx")
+        network_fp32 = onnx.load(folder / "model.onnx")
+        onnx.save(quantised(network_fp32, forms_of(network_fp32)[0]), folder / "int8.onnx")
         made.tokenizer.save_pretrained(folder)
         tokenizer = load_tokenizer(folder / "tokenizer.json", made.max_length, made.model.config.to_dict())
-        network = Network(folder / "int8.onnx", tokenizer, made.tokenizer.pad_token_id, 1, config.max_windows)
+        windows = windows_read(made.model, config.max_windows)
+        network = Network(folder / "int8.onnx", tokenizer, made.tokenizer.pad_token_id, 1, windows)
         (samples,) = latency_ms([network], texts, LATENCY_TEXTS)
     return float(np.median(samples))
 

@@ -78,6 +78,11 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def temperature(self) -> float:
+        """The calibration temperature that was folded into a teacher's last linear map."""
+        return self.statistics.temperature if self.statistics else 1.0
+
+    @property
     def pair_column(self) -> str | None:
         """The column of second texts of the pairs it was made from; "" for single texts, None where nobody said.
 

@@ -164,7 +164,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     rows = [
         ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} unlabelled texts"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
-        ("labels as its teacher", f"{summary['teacher_agreement']:.1%} of {int8['texts']} target texts"),
+        ("labels as it was taught", f"{summary['teacher_agreement']:.1%} of {int8['texts']} target texts"),
         ("predicted shares there", shares),
         ("int8 labels as fp32", f"{int8['agreement']:.1%} of {int8['texts']} target texts; {verdict}"),
         ("form of int8", int8["form"]),

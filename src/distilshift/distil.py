@@ -16,7 +16,7 @@ from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier
 from distilshift.frozen import frozen_layers
 from distilshift.frozen_states import computed_once
-from distilshift.loop import Objective, loop_config, train_once
+from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch
 from distilshift.run import RunDirectory
@@ -76,10 +76,11 @@ def distil_student(
     loop = loop_config(name, config, config.distil_epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     frozen, uses = config.distil_frozen_layers, view_uses(loop.epochs, len(views))
+    known = 0 if config.dropout or finished(name) in run else frozen
     with (
         frozen_layers(student.model, frozen),
         used_rows_only(student.model, [view.texts for view in views]) as used,
-        computed_once(student, 0 if config.dropout else frozen, used, uses, accelerator, run.crew) as stores,
+        computed_once(student, known, used, uses, accelerator, run.crew) as stores,
     ):
         compact = [replace(view, texts=store) for view, store in zip(views, stores, strict=True)]
         objective = DistilObjective(student, compact, config.temperature, accelerator.device)

@@ -15,9 +15,9 @@ from typing import Any
 
 from distilshift.errors import OutputError
 
-# Native libraries report a full disk in their own exception types; this text is what they share.
 # The file that shows that a folder is a bundle.
 MARK = "distilshift.json"
+# Native libraries report a full disk in their own exception types; this text is what they share.
 _NO_SPACE_TEXT = "No space left on device"
 # What a temporary folder beside an output adds to its name, and what a file system allows for a name, in bytes.
 _NAME_BYTES = 255 - len("..part-xxxxxxxx")

@@ -59,7 +59,7 @@ class Student:
         form: the ONNX file that is its default: fp32 or int8.
         size_bytes: that a device needs.
         latency_ms_p50: from text to logits, one text at a time on one thread, by turns with the others.
-        teacher_agreement: share of target texts labelled as by the teacher, 0 to 1.
+        teacher_agreement: share of target texts labelled as the student was taught to, 0 to 1.
         accuracy: on the labelled file, 0 to 1; None without one.
         best: no other student is at least as good in size, latency and agreement, and better in one.
     """
@@ -111,7 +111,7 @@ def pareto(
         texts = several
     corpus = open_corpus(texts, shared)
     require_pairs([next(iter(corpus))], manifest.pair_column)
-    if isinstance(texts, str) and texts == "-":  # which can be read once
+    if str(texts) == "-":  # which can be read once
         texts = list(corpus)
     key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     _claim(folder, key)
@@ -238,7 +238,7 @@ def _beats(other: Student, row: Student) -> bool:
 def table(rows: Sequence[Student]) -> str:
     """Markdown, a student a line; those on the front are bold."""
     heads = ["student", "layers", "inner width", "pieces", "on the device", "p50, one text, one thread"]
-    heads += ["labels as its teacher", *(["accuracy"] if any(row.accuracy is not None for row in rows) else [])]
+    heads += ["labels as it was taught", *(["accuracy"] if any(row.accuracy is not None for row in rows) else [])]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = [f"**{row.name}**" if row.best else row.name, str(row.layers), f"{row.inner:,}", f"{row.pieces:,}"]
@@ -251,7 +251,7 @@ def table(rows: Sequence[Student]) -> str:
 def plot(rows: Sequence[Student]) -> str:
     """Agreement, or accuracy where it is known, against size and latency, as SVG."""
     labelled = all(row.accuracy is not None for row in rows)
-    y_title = "accuracy, %" if labelled else "labels as its teacher, %"
+    y_title = "accuracy, %" if labelled else "labels as it was taught, %"
     heights = [100 * float(row.accuracy if labelled else row.teacher_agreement) for row in rows]  # type: ignore[arg-type]  # checked above
     sizes = [Point(row.name, row.size_bytes / 1e6, y) for row, y in zip(rows, heights, strict=True)]
     speeds = [Point(row.name, row.latency_ms_p50, y) for row, y in zip(rows, heights, strict=True)]

@@ -23,7 +23,10 @@ BATCH_TEXTS = 32
 
 
 class StateStore(TokenStore):
-    """Texts of which the output of the frozen layers is known: their batches hold that in the place of token ids."""
+    """Texts of which the output of the frozen layers is known: their batches hold that in the place of token ids.
+
+    It has what a training asks of a TokenStore, lengths and batches, and nothing else: there are no ids to renumber.
+    """
 
     def __init__(self, store: TokenStore, states: NDArray[np.float32]) -> None:
         """Args: the texts; the states of their tokens end to end, (tokens, width)."""

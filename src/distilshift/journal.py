@@ -41,7 +41,7 @@ def read_journal(path: Path, name: str = JOURNAL) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         intact = False
     if not intact:
-        raise RunError(f"{file} is damaged", fix="pass --fresh to start this run again")
+        raise RunError(f"{file} is damaged", fix=f"pass --fresh, or remove {path}, to start this run again")
     return journal
 
 
@@ -52,14 +52,6 @@ def has_finished(path: Path, identity: dict[str, Any]) -> bool:
         return False
     journal = read_journal(path, name)
     return journal["identity"] == identity and (name == FINISHED or bool(journal.get("finished")))
-
-
-def was_emptied(path: Path) -> bool:
-    """Whether nothing but the folder is left: a run that had finished there was killed just before its last call.
-
-    One that is killed just after its first call leaves an empty folder too, but no bundle beside it.
-    """
-    return path.is_dir() and not any(path.iterdir())
 
 
 def refuse_foreign(path: Path) -> None:

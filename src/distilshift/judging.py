@@ -101,6 +101,7 @@ class Judge:
         seed: int,
         run: RunDirectory,
         parts: Callable[[], NDArray[np.float32] | None] = lambda: None,
+        given: TargetPrior | None = None,
     ) -> None:
         """What decisions need.
 
@@ -111,8 +112,10 @@ class Judge:
             run: keeps decisions.
             parts: gives the teacher's logits for parts of the texts as `read_parts` does, on that scale; asked where
                 class shares are to be estimated.
+            given: the class shares that the user gave.
         """
         self._unadapted, self._statistics, self._run, self._parts = unadapted, statistics, run, parts
+        self._given = given
         size = len(unadapted.beginnings)
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
@@ -123,12 +126,12 @@ class Judge:
     def _probabilities(self, logits: Rows | NDArray[np.float32]) -> NDArray[np.float64]:
         return softmax(logits[self._sample] / self._temperature)
 
-    def prior(self, given: TargetPrior | None) -> TargetPrior:
+    def prior(self) -> TargetPrior:
         """The class shares to expect: those given, else by the rules of `with_parts` and `estimated_prior`."""
 
         def choose() -> TargetPrior:
-            if given:
-                return given
+            if self._given:
+                return self._given
             # The beginnings, since the statistics are of texts that were cut, too.
             other = estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
             parts = self._parts()
@@ -149,15 +152,20 @@ class Judge:
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
 
-    def move(self, given: TargetPrior | None, prior: TargetPrior) -> Move:
+    def known_shares(self, judgement: Judgement) -> NDArray[np.float64] | None:
+        """The class shares of the target, (classes,), where they were given or estimated; None where nobody knows."""
+        prior = judgement.prior or self._given
+        return prior.array() if prior and (self._given or prior.origin not in ("uniform", "unclear")) else None
+
+    def move(self, prior: TargetPrior) -> Move:
         """Where the class shares of labels may go: all the way to shares that the user gave or parts of texts told.
 
         Else towards `prior`, by `DISTANCE_PER_LOSS` times what the teacher has lost of its mean confidence: that loss
         is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
         shares cannot be further off than that by its new errors alone. Without statistics, not at all.
         """
-        if given or prior.origin == "parts":
-            return Move((given or prior).array(), 1.0, temperature=self._temperature)
+        if self._given or prior.origin == "parts":
+            return Move(prior.array(), 1.0, temperature=self._temperature)
         statistics = self._statistics
         if statistics is None or statistics.validation_confidence is None or prior.origin == "unclear":
             return Move(prior.array(), 0.0)

@@ -64,7 +64,6 @@ def learn_guarded(
     again: Callable[[], Classifier],
     lesson: Lesson,
     judge: Judge,
-    given: TargetPrior | None,
     judgement: Judgement,
 ) -> tuple[Classifier, Judgement]:
     """A trained student; where one that learnt from itself shows a sign of harm, one of plain labels instead.
@@ -74,14 +73,13 @@ def learn_guarded(
         again: gives another one like it.
         lesson: what it learns.
         judge: knows what the unadapted teacher says.
-        given: the class shares that the user gave.
         judgement: what became of the teacher's adaptation.
     """
     config = lesson.config
     learn(student, lesson)
     if not learns_from_itself(config):
         return student, judgement
-    prior = judgement.prior or judge.prior(given)
+    prior = judgement.prior or judge.prior()
     verdict = _verdict(student, lesson, judge, prior)
     if verdict.outcome == "refused":
         student = again()

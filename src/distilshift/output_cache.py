@@ -19,7 +19,7 @@ from distilshift.files import new_file, output_errors
 from distilshift.journal import fingerprint
 from distilshift.mapped import Arrays, map_arrays
 from distilshift.run import Crew, fingerprint_array
-from distilshift.scan.tensors import metadata_of
+from distilshift.scan.tensors import metadata_of, tensor_shapes
 from distilshift.stage import versions
 
 _LOG = logging.getLogger("distilshift")
@@ -55,6 +55,7 @@ def _readable(path: Path) -> Arrays | None:
     if not path.is_file():
         return None
     try:
+        tensor_shapes(path)  # a header that has been damaged is refused before anything is made of it
         arrays = map_arrays(path)
         if metadata_of(path).get(_DIGEST) == _digest(arrays):
             return arrays

@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
@@ -40,8 +38,8 @@ from distilshift.second_opinion import SecondOpinion, second_opinion
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
-from distilshift.student_bundle import Distilled, temperature_of, write_student
-from distilshift.target_prior import given_prior
+from distilshift.student_bundle import Distilled, write_student
+from distilshift.target_prior import TargetPrior, given_prior
 from distilshift.types import AdaptResult, Example
 from distilshift.views import Reading, label_views, read_texts, within_budget
 
@@ -85,7 +83,7 @@ def adapt(
     require_room(folder, overwrite)
     require_apart(folder, teacher, settings.student)
     source, manifest = _opened(teacher, settings)
-    given_prior(settings.target_prior, manifest.label_names)  # unusable shares shall not cost a pass over the texts
+    _given(settings, manifest)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
     first = next(iter(corpus))
     require_pairs([first], manifest.pair_column)
@@ -162,12 +160,12 @@ def _distilled(
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     parts = partial(read_parts, teacher, corpus, accelerator, run, config.seed)
-    judge = Judge(unadapted, manifest.statistics, config.seed, run, parts)
+    judge = Judge(unadapted, manifest.statistics, config.seed, run, parts, _given(config, manifest))
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(teacher, judge, unadapted, manifest, corpus, config, run)
+        judgement, opinion = _second_opinion(teacher, judge, unadapted, corpus, config, run)
     elif config.method in OBJECTIVES:
-        judgement = _adapted(teacher, judge, manifest, corpus, config, accelerator, run)
+        judgement = _adapted(teacher, judge, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
             teacher = _teacher(source, manifest, config, accelerator)
         else:
@@ -179,12 +177,11 @@ def _distilled(
     student = again()
     views = label_views(teacher, student, corpus, config, accelerator, run, role, opinion)
     if config.distillation == "soft-targets":
-        lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
-        given = given_prior(config.target_prior, manifest.label_names)
-        student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
+        lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
+        student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     else:
         distil_features(teacher, student, views, config, accelerator, run)
-    scale_logits(student.model, 1.0 / temperature_of(manifest))
+    scale_logits(student.model, 1.0 / manifest.temperature)
     return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary)
 
 
@@ -209,13 +206,13 @@ def _distilled_box(
         return plan.build(make(plan.shape.layers))
 
     student = again()
-    judge, judgement, opinion = Judge(box.reading(), manifest.statistics, config.seed, run), JUDGEMENT, None
+    judge = Judge(box.reading(), manifest.statistics, config.seed, run, given=_given(config, manifest))
+    judgement, opinion = JUDGEMENT, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(student, judge, box.reading(), manifest, corpus, config, run)
+        judgement, opinion = _second_opinion(student, judge, box.reading(), corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
-    lesson = Lesson(views, config, accelerator, run, _expected(judgement, manifest, config))
-    given = given_prior(config.target_prior, manifest.label_names)
-    student, judgement = learn_guarded(student, again, lesson, judge, given, judgement)
+    lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
+    student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary)
 
 
@@ -225,7 +222,7 @@ def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator:
     Adaptation and distillation want the scale that label smoothing trained, calibration is for the user.
     """
     teacher = load_classifier(str(source), min(config.max_length, manifest.max_length))
-    scale_logits(teacher.model, temperature_of(manifest))
+    scale_logits(teacher.model, manifest.temperature)
     teacher.model.to(accelerator.device)
     return teacher
 
@@ -233,14 +230,13 @@ def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator:
 def _adapted(
     teacher: Classifier,
     judge: Judge,
-    manifest: Manifest,
     corpus: Corpus,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
 ) -> Judgement:
     """Adapt the teacher in place, and say whether it may be used."""
-    prior = judge.prior(given_prior(config.target_prior, manifest.label_names))
+    prior = judge.prior()
     adapt_teacher(teacher, corpus, config, accelerator, run, prior.array())
     if not config.gate:
         return Judgement("accepted", "The gate is off: the adapted teacher is used unseen.", prior)
@@ -251,15 +247,13 @@ def _second_opinion(
     classifier: Classifier,
     judge: Judge,
     unadapted: Reading,
-    manifest: Manifest,
     corpus: Corpus,
     config: AdaptConfig,
     run: RunDirectory,
 ) -> tuple[Judgement, SecondOpinion | None]:
     """Ask the words about the teacher's labels, and say whether what they changed may be used."""
-    given = given_prior(config.target_prior, manifest.label_names)
-    prior = judge.prior(given)
-    wanted = (config.opinion_weight, judge.move(given, prior), config.seed)
+    prior = judge.prior()
+    wanted = (config.opinion_weight, judge.move(prior), config.seed)
     opinion = second_opinion(unadapted.whole, corpus, classifier, *wanted, run)
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
@@ -270,11 +264,9 @@ def _second_opinion(
     return replace(judgement, reason=judgement.reason + remark), opinion
 
 
-def _expected(judgement: Judgement, manifest: Manifest, config: AdaptConfig) -> NDArray[np.float64] | None:
-    """The class shares of the target, (classes,), where they were given or estimated; None where nothing is known."""
-    given = given_prior(config.target_prior, manifest.label_names)
-    prior = judgement.prior or given
-    return prior.array() if prior and (given or prior.origin not in ("uniform", "unclear")) else None
+def _given(config: AdaptConfig, manifest: Manifest) -> TargetPrior | None:
+    """The class shares that the user gave."""
+    return given_prior(config.target_prior, manifest.label_names)
 
 
 def _untrained_student(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
 from distilshift.config import Precision, TrainingConfig
@@ -16,12 +18,17 @@ def hardware_multiplies_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+# One process may work alone for longer than the half hour after which PyTorch gives the others up.
+PATIENCE_DAYS = 30
+
+
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """An Accelerator in the wanted precision."""
     # One process may run several stages in different precisions; Accelerate keeps the first one's otherwise.
     AcceleratorState._reset_state()
     precision = resolve_precision(config.precision)
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=PATIENCE_DAYS))
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=[patience])
 
 
 def resolve_precision(precision: Precision) -> Precision:

@@ -25,7 +25,6 @@ from distilshift.journal import (
     refuse_foreign,
     remove_all_but,
     remove_finished,
-    was_emptied,
     write_journal,
 )
 from distilshift.mapped import Arrays, map_arrays
@@ -127,7 +126,7 @@ class RunDirectory:
             raise RunError(
                 f"{path} is damaged",
                 expected=f"sha256 {entry['sha256'][:12]}…",
-                fix="pass --fresh to start this run again",
+                fix=f"pass --fresh, or remove {self.path}, to start this run again",
             )
         self._sound.add(path.name)
         return path
@@ -190,7 +189,6 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
         crew.wait()
         return
     with output_errors(path):
-        emptied = was_emptied(path)
         path.mkdir(parents=True, exist_ok=True)
         refuse_foreign(path)
         lock = (path / "lock").open("a")
@@ -200,7 +198,7 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
             clear(path)
         run, finished = None, False
         try:
-            run = RunDirectory(path, _owned_journal(path, identity, emptied), crew)
+            run = RunDirectory(path, _owned_journal(path, identity), crew)
             crew.wait()
             yield run
             crew.wait()
@@ -219,10 +217,10 @@ def _claim(lock: IO[str], path: Path) -> None:
         raise RunError(f"{path} is in use by another process", fix="wait for it, or choose another output") from None
 
 
-def _owned_journal(path: Path, identity: dict[str, Any], emptied: bool) -> dict[str, Any]:
+def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The journal, for the process that holds the lock; begun anew where nothing is saved, whoever left it."""
     if not (path / JOURNAL).exists() or not read_journal(path)["files"]:
-        finished = emptied or has_finished(path, identity)
+        finished = has_finished(path, identity)
         if not finished:
             clear(path)
         journal = {"identity": identity, "finished": finished, "writes": 0, "files": {}}

@@ -13,8 +13,6 @@ from distilshift.errors import ConfigError
 
 # An ONNX file's nodes and names, and config.json.
 OVERHEAD_BYTES = 30_000
-# Embeddings in 4 bits are smaller, but the labels of the target texts decide whether they will do: see `quantise`.
-ESTIMATED_EMBEDDING_BITS = 8
 _UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -46,6 +44,7 @@ class Frame:
         min_positions: rows that `max_length` tokens need.
         used_pieces: pieces that must be kept and those that the texts use; None where the vocabulary stays whole.
         required_pieces: those that must be kept.
+        static: it is a table of pieces and a linear map; there are no layers and no positions on the device.
     """
 
     whole: StudentShape
@@ -55,6 +54,7 @@ class Frame:
     min_positions: int
     used_pieces: int | None
     required_pieces: int = 0
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,18 @@ def has_budget(config: AdaptConfig) -> bool:
     return config.budget is not None or config.latency_ms is not None
 
 
-def device_bytes_of(shape: StudentShape, frame: Frame, embedding_bits: int = ESTIMATED_EMBEDDING_BITS) -> int:
+def device_bytes_of(shape: StudentShape, frame: Frame) -> int:
     """Bytes that a device needs for the int8 network, its tokenizer and its configuration: an estimate.
 
-    A weight of a product takes one byte, each of its outputs a scale and a bias of four; so does a row of a table of
-    8 bits, and a block of 32 numbers in one of 4.
+    A weight of a product takes one byte, each of its outputs a scale and a bias of four; so does a row of a table.
+    Tables in 4 bits are smaller, but the labels of the target texts decide whether they will do: see `quantise`.
     """
     width, table = frame.width, frame.embedding_width
     layer = 4 * width * width + 2 * width * shape.inner + 8 * (5 * width + shape.inner) + 16 * width
     head = width * width + 8 * width + (table * width if table != width else 0)
-    row = table * embedding_bits / 8 + (4 if embedding_bits == 8 else table / 8)
-    tables = shape.pieces * row + shape.positions * (table + 4)
-    return int(shape.layers * layer + head + tables + shape.pieces * frame.piece_bytes) + OVERHEAD_BYTES
+    pieces = shape.pieces * (table + 4 + frame.piece_bytes)
+    network = 0 if frame.static else shape.layers * layer + head + shape.positions * (table + 4)
+    return int(network + pieces) + OVERHEAD_BYTES
 
 
 def search(

@@ -19,7 +19,7 @@ from distilshift.config import StageConfig
 from distilshift.encoder_folders import encoder_folders, folder_sha256
 from distilshift.errors import ConfigError, OutputError
 from distilshift.files import require_free, require_short
-from distilshift.journal import FINISHED, JOURNAL, fingerprint, was_emptied
+from distilshift.journal import FINISHED, JOURNAL, fingerprint
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
@@ -69,7 +69,7 @@ def run_path(output: Path) -> Path:
 def require_room(output: Path, overwrite: bool) -> None:
     """Refuse an output that exists before any work is done, unless a run that was killed may have just put it there."""
     run = run_path(output)
-    if not was_emptied(run) and not any((run / name).exists() for name in (JOURNAL, FINISHED)):
+    if not any((run / name).exists() for name in (JOURNAL, FINISHED)):
         require_free(output, overwrite)
 
 

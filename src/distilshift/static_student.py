@@ -105,6 +105,11 @@ def _unused(model: Any) -> list[nn.Module]:
     return [attention.query, attention.key, layer.intermediate.dense, layer.output.dense, *tables]
 
 
+def windows_read(model: Any, max_windows: int) -> int:
+    """In how many windows a student reads a text at the most; a static one sees all of it at once."""
+    return 1 if is_static(model) else max_windows
+
+
 def is_static(model: Any) -> bool:
     """Whether a model computes no more than a static student does, so that `static_graph` can write it."""
     if model.config.model_type != "bert" or model.config.num_hidden_layers != 1:

@@ -134,15 +134,20 @@ def _in_tokenizer(bundle: Path) -> Iterator[str]:
     yield from _in_pieces(pieces, words)
     yield from _in_pieces(names, _MAX_PIECE_WORDS)
     known = {*pieces, *names}
-    for merge in model.get("merges") or []:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not {*parts, "".join(parts)} <= known:
+    for merge in _listed(model.get("merges")):
+        parts = merge.split(" ") if isinstance(merge, str) else _listed(merge)
+        if not all(isinstance(part, str) for part in parts) or not {*parts, "".join(parts)} <= known:
             yield f"tokenizer.json: a merge of no pieces, {brief(merge)}"
     for entry in added:
         yield from (f"tokenizer.json: an added token has {brief(key)}" for key in entry if key not in _OF_ADDED)
     yield from _long_values({key: value for key, value in model.items() if key not in ("vocab", "merges")}, _TOKENIZER)
     rest = {key: value for key, value in content.items() if key not in ("model", "added_tokens")}
     yield from _long_values(_without_character_maps(rest), _TOKENIZER)
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list as it is, nothing as an empty one, and anything else as the one entry of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _in_pieces(pieces: list[str], words: int) -> Iterator[str]:
@@ -174,7 +179,8 @@ def _in_card(bundle: Path, manifest: Manifest) -> Iterator[str]:
     runtime = manifest.runtime or {}
     try:
         card = student_card(manifest, runtime) if manifest.kind == "student" else teacher_card(manifest)
-    except (KeyError, TypeError, ValueError):
+    # What values of other types come to, in arithmetic and in `next`, too.
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration):
         yield "runtime lacks what a student's card says"
         return
     written = (bundle / "README.md").read_text(encoding="utf-8").splitlines()

@@ -28,7 +28,7 @@ from distilshift.metrics import agreement, softmax
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import quantise
 from distilshift.stage import versions
-from distilshift.static_student import is_static
+from distilshift.static_student import windows_read
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 
@@ -60,11 +60,6 @@ class Distilled:
     unadapted: Reading
     judgement: Judgement
     shape: dict[str, Any]
-
-
-def temperature_of(manifest: Manifest) -> float:
-    """A teacher's calibration temperature; 1 where it has none."""
-    return manifest.statistics.temperature if manifest.statistics else 1.0
 
 
 def write_student(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
@@ -135,9 +130,9 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
 
     # A static student reads as much in one go as others do in windows.
-    windows_read = 1 if is_static(student.model) else config.max_windows
+    most = windows_read(student.model, config.max_windows)
 
-    def opener(path: Path, threads: int, windows: int = windows_read) -> Network:
+    def opener(path: Path, threads: int, windows: int = most) -> Network:
         allowed = threads or torch.get_num_threads()  # all that this run may have, which need not be all there are
         return Network(path, tokenizer, student.tokenizer.pad_token_id, allowed, windows)
 
@@ -148,10 +143,10 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
         "default": "int8" if int8.accepted else "fp32",
-        "max_windows": windows_read,
+        "max_windows": most,
         "method": config.method,
         **made.judgement.summary(student.label_names),
-        **_estimate(fp32, made.unadapted.beginnings[sample] / temperature_of(teacher), teacher),
+        **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),

@@ -74,7 +74,8 @@ class Move:
         expected: (classes,), above 0, summing to 1.
         most: how far from the start, as a total variation distance, 0 to 1.
         counted: (classes,), BBSE's estimate; None where there is none.
-        temperature: the teacher's, by which logits are divided before shares are counted.
+        temperature: by which logits are divided before shares are counted: the teacher's where the shares are known,
+            else 1, the scale that was trained, on which the rule for unknown ones was found (benchmarks/LOG.md).
     """
 
     expected: NDArray[np.float64]

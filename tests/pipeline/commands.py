@@ -66,8 +66,8 @@ class Command:
         return output.exists()
 
     def is_unfinished(self, output: Path) -> bool:
-        """It must be started again. A bundle without a run directory had finished."""
-        return not output.exists() or output.with_name(f"{output.name}.run").exists()
+        """It must be started again. A bundle without a run directory had finished, or with an empty one."""
+        return not output.exists() or bool(names(output.with_name(f"{output.name}.run")))
 
     def content(self, output: Path) -> dict[str, Any]:
         """What a finished command has made."""
@@ -75,7 +75,10 @@ class Command:
 
     def orphans(self, output: Path, finished: bool) -> set[str]:
         """What lies about, that a command which has finished, or which could clean up, must not leave."""
-        return names(output.parent) - {output.name} - (set() if finished else {f"{output.name}.run"})
+        run = output.with_name(f"{output.name}.run")
+        # A kill before the very last call leaves an empty folder.
+        expected = {run.name} if not finished or (run.is_dir() and not names(run)) else set()
+        return names(output.parent) - {output.name} - expected
 
     def is_refusal(self, code: int, lines: list[str]) -> bool:
         """Whether it ended as on a full disk: one line that says so, after those of the work that was done."""

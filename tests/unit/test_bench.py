@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -341,6 +342,8 @@ def test_a_result_counts_only_while_the_folder_of_its_encoder_is_as_it_was(stand
     (encoder / "config.json").write_text("{}")
     assert is_done(job)
     assert job.teacher == teacher
+    shutil.rmtree(encoder)
+    assert read_table(job.result.parent).rows.keys() == {job.cell}  # so it is where the encoder is gone
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,12 @@ def test_a_file_that_changes_in_use_is_named(file: Path, change: str, got: str):
     file.write_text(change)
     with pytest.raises(DataError, match=rf"texts.txt changed while it was in use.*{got}"):
         list(corpus)
+
+
+@pytest.mark.parametrize("texts", [None, 5, True])
+def test_what_is_neither_a_file_nor_texts_is_refused(texts: Any):
+    with pytest.raises(DataError, match="a list of examples"):
+        open_corpus(texts, CONFIG)
 
 
 def test_an_empty_file_is_refused_for_its_own_reason(tmp_path: Path):

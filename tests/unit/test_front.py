@@ -45,7 +45,7 @@ def test_the_plot_is_xml_with_a_point_a_student_and_panel():
     texts = [each.text for each in root.iter() if each.tag.endswith("text")]
     assert len(marks) == 4
     assert texts.count("b<&") == 2
-    assert "labels as its teacher, %" in texts
+    assert "labels as it was taught, %" in texts
 
 
 def test_points_lie_where_their_values_say():

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilshift import adapt, learning, pipeline
+from distilshift import adapt, distil, learning, pipeline
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, resolve
 from distilshift.distil import DistilObjective, distil_student
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.errors import ConfigError
+from distilshift.frozen_states import computed_once
 from distilshift.inference import forward_all
 from distilshift.joint import JointObjective, distil_jointly, turn_weights
 from distilshift.losses.distil import soft_target_divergence
@@ -196,6 +197,23 @@ def test_the_student_that_hears_itself_ends_nearer_to_itself(student: Classifier
         labels = torch.from_numpy(SAID[3]).softmax(1)
         distances.append((own_prediction(student) - labels).abs().mean().item())
     assert distances[1] > distances[0] + 0.01
+
+
+def test_a_training_that_has_ended_is_not_prepared_again(
+    student: Classifier, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+):
+    """A continued run takes its weights; what its frozen layers make of all texts would be for nothing."""
+    config = AdaptConfig(precision="fp32", distil_epochs=2, distil_batch_size=4)
+    wanted: list[int] = []
+
+    def noting(classifier: Classifier, count: int, *rest: Any) -> Any:
+        wanted.append(count)
+        return computed_once(classifier, count, *rest)
+
+    monkeypatch.setattr(distil, "computed_once", noting)
+    for _ in range(2):
+        distil_student(student, views_of(student), config, make_accelerator(config), run)
+    assert wanted == [config.distil_frozen_layers, 0]
 
 
 @pytest.mark.parametrize(("views", "weights"), [(1, [1.0]), (2, [0.5, 0.5]), (5, [0.5, *[0.125] * 4])])

@@ -95,7 +95,23 @@ def test_a_number_that_has_changed_is_found(tmp_path: Path, caplog: pytest.LogCa
     assert "damaged" in caplog.text
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0nonsense", None])
+def headed(header: str) -> bytes:
+    return len(header).to_bytes(8, "little") + header.encode()
+
+
+DAMAGES = {
+    "empty": b"",
+    "no header": headed("nonsense"),
+    "cut off": None,
+    "a length of 2^64 - 1": b"\xff" * 8 + b"{}",
+    "a length of 2^50": (2**50).to_bytes(8, "little") + b"{}",
+    "no offsets": headed('{"logits": {"dtype": "F32", "shape": [1], "data_offsets": []}}'),
+    "deep": headed('{"logits": ' + "[" * 100_000),
+    "a shape beyond any": headed('{"logits": {"dtype": "F32", "shape": [1%s], "data_offsets": [0, 4]}}' % ("0" * 30)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_file_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes | None):
     assert kept_outputs(tmp_path, "key", ALONE) is None
     keep_outputs(tmp_path, "key", VALUES, ALONE)

@@ -193,10 +193,10 @@ def logits_of(signals: np.ndarray) -> np.ndarray:
     return np.stack([-half, half], axis=2).astype(np.float32)
 
 
-def judge_of(folder: Path, read_: Callable[[], Any]) -> Judge:
+def judge_of(folder: Path, read_: Callable[[], Any], given: TargetPrior | None = None) -> Judge:
     rows = Rows([np.log(np.array([[0.8, 0.2]] * 3 + [[0.2, 0.8]], np.float32))])
     with open_run(folder / "run", {}) as run:
-        return Judge(Reading(rows, rows), None, 0, run, read_)
+        return Judge(Reading(rows, rows), None, 0, run, read_, given)
 
 
 def test_labels_move_all_the_way_to_what_parts_tell(tmp_path: Path):
@@ -204,22 +204,22 @@ def test_labels_move_all_the_way_to_what_parts_tell(tmp_path: Path):
     logits = logits_of(signals)
     logits[7] = np.nan
     judge = judge_of(tmp_path, lambda: logits)
-    prior = judge.prior(None)
+    prior = judge.prior()
     assert prior.origin == "parts"
     assert prior.shares[1] == pytest.approx(0.2, abs=0.06)
-    move = judge.move(None, prior)
+    move = judge.move(prior)
     np.testing.assert_allclose(move.wanted(np.array([0.3, 0.7])), prior.shares)
 
 
 def test_few_texts_tell_no_shares_by_their_parts(tmp_path: Path):
     logits = logits_of(drawn(49, 0.2, 0, lean=-0.5))
-    assert judge_of(tmp_path / "a", lambda: logits).prior(None).origin == "uniform"
+    assert judge_of(tmp_path / "a", lambda: logits).prior().origin == "uniform"
 
 
 def test_given_shares_need_no_parts_and_without_any_the_other_rule_holds(tmp_path: Path):
     given_ = TargetPrior((0.3, 0.7), "given", "")
-    assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing")).prior(given_) == given_
-    assert judge_of(tmp_path / "b", lambda: None).prior(None).origin == "uniform"
+    assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing"), given_).prior() == given_
+    assert judge_of(tmp_path / "b", lambda: None).prior().origin == "uniform"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,16 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str, write: Callable[
     assert found.sha256 == sha256_of(path)
 
 
+@pytest.mark.parametrize(
+    "row", ['{"probabilities": {"probabilities": 0.25, "b": 0.75}}', '{"probabilities": 0.25, "b": 0.75}']
+)
+def test_a_class_may_be_called_as_what_holds_them(tmp_path: Path, row: str):
+    path = tmp_path / "p.jsonl"
+    path.write_text(row + "\n")
+    found = read_probabilities(path)
+    assert (found.label_names, found.rows.tolist()) == (["probabilities", "b"], [[0.25, 0.75]])
+
+
 def test_rounded_rows_are_scaled_to_sum_to_one(tmp_path: Path):
     path = tmp_path / "p.csv"
     path.write_text("a,b,c\n0.333,0.333,0.333\n0.2,0.3,0.5005\n")
@@ -128,6 +138,8 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str, got: str):
         ),
         ("p.jsonl", '{"probabilities": {"a": 0.5, "b": 0.5}}\n{"probabilities": null}\n', "line 2: not probabilities"),
         ("p.jsonl", "[" * 100_000, "not a JSON object"),
+        ("p.jsonl", '{"a": 0.5, "b": 1' + "0" * 400 + "}\n", "line 1: not probabilities"),
+        ("p.csv", "a" * 140_000 + ",b\n0.5,0.5\n", "line 1: not a header"),
         ("p.npz", "no zip", "cannot be read"),
         ("p.npz", "", "cannot be read"),
         ("p.parquet", "no parquet", "cannot be read"),

@@ -227,19 +227,19 @@ class Scripted:
         return [quantise.Speed(threads, self.latency.get(each.index, 2.0), 3.0, 4.0) for each in networks]
 
 
-Search = Callable[[dict[int, int], dict[int, float]], Quantised]
+Search = Callable[..., Quantised]
 
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     """A function that searches over 300 texts, of which 3 may differ."""
 
-    def run_it(differing: dict[int, int], latency: dict[int, float]) -> Quantised:
+    def run_it(differing: dict[int, int], latency: dict[int, float], wanted: float = 0.99) -> Quantised:
         onnx.save(network(), tmp_path / "a.onnx")
         texts = [Example(str(index)) for index in range(300)]
         opener = Scripted(differing, latency, monkeypatch)
         reference = np.tile(np.float32([1, 0]), (300, 1))
-        found = quantise.quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", texts, reference, 0.99, opener)
+        found = quantise.quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", texts, reference, wanted, opener)
         assert {path.name for path in tmp_path.iterdir()} == {"a.onnx", "b.onnx"}
         assert (tmp_path / "b.onnx").stat().st_size == found.chosen.size_bytes
         return found
@@ -254,6 +254,13 @@ def test_the_smallest_form_that_agrees_and_is_faster_wins(search: Search):
     assert (facts["agreement"], facts["texts"], facts["max_difference"]) == (0.99, 300, 1.0)
     assert (facts["fp32_latency_ms_p50"], facts["int8_latency_ms_p50"]) == (2.0, 1.0)
     assert [each.threads for each in found.chosen.speeds] == [1, 0]
+
+
+def test_a_form_that_keeps_just_enough_is_accepted(search: Search):
+    """Of 300 texts 21 are seven in a hundred, and 1 - 21 / 300 is a rounding below 0.93."""
+    assert 1 - 21 / 300 < 0.93
+    assert search({0: 21}, {0: 1.0}, 0.93).accepted
+    assert search({0: 22, 1: 22}, {0: 1.0, 1: 1.0}, 0.93).trials[0].verdict == "too few labels agree"
 
 
 def test_a_form_that_loses_labels_is_followed_by_a_more_precise_one(search: Search):

@@ -346,11 +346,18 @@ def test_arrays_of_every_kept_type_and_of_none_are_mapped(tmp_path: Path):
         assert not found["f32"].flags.writeable
 
 
-def test_an_emptied_run_directory_is_of_a_run_that_had_finished(path: Path):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_an_empty_folder_says_nothing_of_a_run(path: Path, fresh: bool):
+    """Anybody may have made it, and the bundle beside it may be of other texts."""
+    bundle = path.with_suffix("")
+    bundle.mkdir()
     path.mkdir()
-    require_room(path.with_suffix(""), overwrite=False)
-    with open_run(path, IDENTITY) as run:
-        assert run.finished
+    with pytest.raises(OutputError, match="exists"):
+        require_room(bundle, overwrite=False)
+    with open_run(path, IDENTITY, fresh) as run:
+        assert not run.finished
+        with pytest.raises(OutputError, match="exists"):
+            placed(bundle, False, run, "last")
     assert not path.exists()
 
 
@@ -358,8 +365,6 @@ def test_a_bundle_beside_no_run_directory_is_in_the_way(path: Path):
     path.with_suffix("").mkdir()
     with pytest.raises(OutputError, match="exists"):
         require_room(path.with_suffix(""), overwrite=False)
-    path.mkdir()
-    require_room(path.with_suffix(""), overwrite=False)
 
 
 def test_a_bundle_that_was_to_be_replaced_is_not_taken_for_the_result(path: Path):

@@ -254,7 +254,7 @@ def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, conf
     statistics = replace(statistics, temperature=0.7) if given else statistics
     prior = TargetPrior((0.6, 0.4), "estimated", "")
     with open_run(tmp_path / "run", {}) as run:
-        move = Judge(Reading(rows, rows), statistics, 0, run).move(given, given or prior)
+        move = Judge(Reading(rows, rows), statistics, 0, run, given=given).move(given or prior)
         assert move.most == pytest.approx(most, abs=1e-6)
         np.testing.assert_allclose(move.expected, (given or prior).shares)
         if given:
@@ -262,8 +262,8 @@ def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, conf
         else:
             wanted = bbse_prior(np.array([0, 0, 0, 1]), np.array([[40, 10], [10, 40]]), np.array([0.5, 0.5])).prior
             np.testing.assert_allclose(move.counted, wanted)
-        still = Judge(Reading(rows, rows), None, 0, run).move(None, prior)
-        unclear = Judge(Reading(rows, rows), statistics, 0, run).move(None, replace(prior, origin="unclear"))
+        still = Judge(Reading(rows, rows), None, 0, run).move(prior)
+        unclear = Judge(Reading(rows, rows), statistics, 0, run).move(replace(prior, origin="unclear"))
     assert [(none.most, none.counted) for none in (still, unclear)] == [(0.0, None)] * 2
 
 
@@ -272,7 +272,7 @@ def test_a_teacher_that_confuses_all_counts_nothing(tmp_path: Path, confusion: l
     rows = Rows([np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))])
     statistics = Statistics([0.5, 0.5], confusion, 0.5, 1.0, validation_confidence=0.8)
     with open_run(tmp_path / "run", {}) as run:
-        assert Judge(Reading(rows, rows), statistics, 0, run).move(None, UNIFORM).counted is None
+        assert Judge(Reading(rows, rows), statistics, 0, run).move(UNIFORM).counted is None
 
 
 def test_the_gate_looks_at_labels_not_at_certainty():

@@ -57,14 +57,21 @@ def test_the_estimate_is_the_sum_of_its_parts():
     assert device_bytes_of(frame.whole, frame) == layer + pooler + tables + tokenizer + 30_000
 
 
+def test_a_static_student_has_neither_layers_nor_positions():
+    frame = Frame(StudentShape(1, 3, 5, 4), 2, 2, 10.0, 4, None, static=True)
+    assert device_bytes_of(frame.whole, frame) == 5 * (2 + 4) + 50 + 30_000
+
+
 def test_every_level_is_smaller_than_whole_and_no_dearer_than_those_before_with_its_layers():
     sizes = [device_bytes_of(shape_at(level, FRAME), FRAME) for level in LEVELS]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_named_sizes_keep_what_they_promise_for_the_packaged_encoder():
-    # With embeddings of 4 bits, the first form that is tried.
-    costs = {name: device_bytes_of(shape_at(level, FRAME), FRAME, embedding_bits=4) for name, level in SIZES.items()}
+    shapes = {name: shape_at(level, FRAME) for name, level in SIZES.items()}
+    # Less what embeddings of 4 bits save, the first form that is tried: of each row 8 - 5 bits a number, and a scale.
+    saved = FRAME.embedding_width * 3 / 8 + 4
+    costs = {name: device_bytes_of(shape, FRAME) - shape.pieces * saved for name, shape in shapes.items()}
     assert costs["small"] <= 8_000_000
     assert costs["tiny"] <= 3_000_000
 
@@ -201,6 +208,8 @@ def test_a_config_means_what_the_same_options_mean(given: dict):
         ({"budget": "8MB"}, {"budget": None}),
         ({"student": "static"}, {"seed": 3}),
         ({"size": "tiny"}, {"student": "static"}),
+        ({"size": "small", "budget": "8MB"}, {"latency_ms": 2.0}),
+        ({"size": "small", "budget": "8MB"}, {"budget": None}),
     ],
 )
 def test_what_an_option_implied_goes_with_it(first: dict, then: dict):

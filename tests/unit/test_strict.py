@@ -18,7 +18,7 @@ from distilshift.bundle import MANIFEST, read_manifest
 from distilshift.errors import BundleError, LeakError
 from distilshift.expected_tensors import unexpected_tensors
 from distilshift.scan.tensors import tensor_shapes
-from distilshift.strict import findings, require_strict
+from distilshift.strict import _in_tokenizer, findings, require_strict
 from encoders import FAMILIES, make_checkpoint
 from forged import Change, edit_json, edit_onnx, make_teacher, reseal
 
@@ -247,6 +247,37 @@ NETWORK_LEAKS: dict[str, tuple[Change, str]] = {
     "a known table again": (edit_onnx(tables_again), "numbers in small constants|the constant bank"),
     "metadata": (edit_onnx(lambda m: helper.set_model_props(m, {"text": REVIEW})), "model.onnx: a note"),
 }
+
+
+def no_form(runtime: dict[str, Any]) -> None:
+    runtime["int8"]["form"] = "another"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        no_form,
+        lambda runtime: runtime.update(predicted_shares=[0.5, 0.5]),
+        lambda runtime: runtime.update(parameters=10**400),
+        lambda runtime: runtime.pop("texts"),
+    ],
+)
+def test_a_card_that_cannot_be_made_of_the_manifest_is_a_finding(student_bundle: Path, tmp_path: Path, change: Any):
+    bundle = tmp_path / "b"
+    shutil.copytree(student_bundle, bundle)
+    runtime = json.loads((bundle / MANIFEST).read_text())["runtime"]
+    change(runtime)
+    reseal(bundle, runtime=runtime)
+    with pytest.raises(LeakError, match="runtime lacks what a student's card says"):
+        require_strict(bundle)
+
+
+@pytest.mark.parametrize("merges", [[5], [[1, 2]], 7, {"a": 1}, [None]])
+def test_merges_of_no_strings_are_findings(teacher: Path, tmp_path: Path, merges: Any):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    edit_json("tokenizer.json", lambda content: content["model"].update(merges=merges))(bundle)
+    assert any("a merge of no pieces" in each for each in _in_tokenizer(bundle))
 
 
 @pytest.mark.parametrize(("change", "text"), NETWORK_LEAKS.values(), ids=NETWORK_LEAKS)

@@ -29,7 +29,7 @@ from distilshift.bench.supervised import raw_teacher, write_classifier
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
-from distilshift.encoder import Classifier, final_linear, scale_logits
+from distilshift.encoder import Classifier, final_linear, head_inputs, scale_logits
 from distilshift.inference import cpu_threads, forward_all
 from distilshift.journal import fingerprint
 from distilshift.loop import Objective, loop_config, train_once
@@ -81,8 +81,8 @@ class AdversarialObjective(Objective):
     ) -> None:
         self._classifier, self._target, self._source = classifier, target, source
         self._source_logits, self._seed, self._device = source_logits, config.seed, device
-        self._head = final_linear(classifier.model)
-        self._discriminator = make_discriminator(self._head.in_features, config.seed).to(device)
+        width = final_linear(classifier.model).in_features
+        self._discriminator = make_discriminator(width, config.seed).to(device)
         self._optimizer = torch.optim.Adam(self._discriminator.parameters(), lr=LEARNING_RATE)
         self._step = 0
 
@@ -108,12 +108,8 @@ class AdversarialObjective(Objective):
 
     def _features(self, model: Any, store: TokenStore, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
         """What the last linear map gets, (texts, features), and the logits, (texts, classes), both float32."""
-        seen: list[Tensor] = []
-        hook = self._head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0]))
-        try:
+        with head_inputs(self._classifier.model) as seen:
             logits = model(**self._classifier.inputs(store, rows, self._device)).logits
-        finally:
-            hook.remove()
         return seen[0].float(), logits.float()
 
     def _train_discriminator(self, source: Tensor, target: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -155,12 +156,17 @@ class Matrix:
 
 def _is_older(config: StageConfig, known: Any) -> bool:
     defaults = type(config)().to_dict()
-    values = {key: value for key, value in config.portable().items() if key != "threads"}
+    values = {key: value for key, value in config.to_dict().items() if key != "threads"}
     return (
         isinstance(known, Mapping)
         and known.keys() <= defaults.keys()
-        and all(known.get(key, defaults[key]) == value for key, value in values.items())
+        and all(_is_noted(known.get(key, defaults[key]), value) for key, value in values.items())
     )
+
+
+def _is_noted(known: Any, value: Any) -> bool:
+    """Whether a result notes this value; of a path it notes the last name, and the file may be gone since."""
+    return bool(known == value) or (isinstance(value, str) and os.sep in value and known == Path(value).name)
 
 
 def _timeless(config: StageConfig) -> dict[str, Any]:

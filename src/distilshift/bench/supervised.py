@@ -40,9 +40,8 @@ def raw_teacher(bundle: Path, max_length: int) -> tuple[Classifier, float]:
     """A teacher on the scale that it was trained at, and the calibration temperature that was folded into it."""
     manifest = read_manifest(bundle, "teacher")
     teacher = load_classifier(str(bundle), min(max_length, manifest.max_length))
-    temperature = manifest.statistics.temperature if manifest.statistics else 1.0
-    scale_logits(teacher.model, temperature)
-    return teacher, temperature
+    scale_logits(teacher.model, manifest.temperature)
+    return teacher, manifest.temperature
 
 
 def equal_epochs(target_texts: int, texts: int, config: AdaptConfig) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 # Verbs that continue what they were stopped at.
-_RESUMABLE = {"demo", "teach", "adapt", "pareto", "bench"}
+_RESUMABLE = {"teach", "adapt", "pareto", "bench"}
 
 
 def start() -> None:
@@ -17,7 +17,8 @@ def start() -> None:
     A SIGTERM ends `predict` and other short ones with 143, without the file that they were writing.
     """
     interrupts = _noted_interrupts()
-    resumable = bool(_RESUMABLE & set(sys.argv[1:]))
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    resumable = verb in _RESUMABLE
     if not resumable:  # what keeps nothing of its work leaves nothing of it, either
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

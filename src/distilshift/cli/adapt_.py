@@ -37,7 +37,7 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
     if not rank():
         click.echo(
             f"Student in {result.bundle}: {facts['size_bytes'] / 1e6:.1f} MB on the device ({facts['default']}), "
-            f"labels {facts['teacher_agreement']:.1%} of the texts as its teacher."
+            f"labels {facts['teacher_agreement']:.1%} of the texts as it was taught."
         )
         click.echo(shape_sentence(facts["shape"]))
         if split := vocabulary_sentence(facts["shape"]):

@@ -31,9 +31,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The one method that adapts with probabilities alone; a static student's way of learning; the whole student.
+        """What some options change of others.
 
-        A budget alone is looked for among all sizes, and inner states are compared token by token.
+        Probabilities alone: the one method that adapts with them. One layer, or a static student: a way of learning of
+        its own. A budget, which is looked for among all sizes, or inner states, compared token by token: the whole
+        student.
         """
         changed: dict[str, Any] = {"method": "dine"} if given.get("teacher_probabilities") else {}
         if given.get("size") == "tiny":  # one layer learns slowly, and in a tenth of the time: benchmarks/LOG.md

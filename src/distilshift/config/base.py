@@ -118,11 +118,10 @@ def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
             got=type(config).__name__,
             fix="name single options as arguments, or give the config",
         )
-    own, defaults = config.to_dict(), kind().to_dict()
-    whole = kind.implied({**own, **options})
-    anew = {key: whole.get(key, defaults[key]) for key, value in kind.implied(own).items() if own[key] == value}
-    implied = {key: value for key, value in kind.implied(options).items() if own[key] == defaults[key]}
-    return resolve(kind, own, anew, implied, options)
+    own = config.to_dict()
+    expected = kind().to_dict() | kind.implied(own)
+    # What differs from that, somebody has set.
+    return resolve(kind, {name: value for name, value in own.items() if value != expected[name]}, options)
 
 
 def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,10 @@ def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: I
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
     if not isinstance(texts, str | Path):
-        examples = [replace(as_example(item), label=None) for item in texts]
-        checked = require_usable(examples, labelled=False)
+        given: Any = texts
+        if isinstance(given, Iterable):
+            given = [replace(as_example(item), label=None) for item in given]
+        checked = require_usable(given, labelled=False)
         return _counted("the texts", lambda: checked)
     if str(texts) == "-":  # can be read only once
         kept = read_examples(texts, config).examples

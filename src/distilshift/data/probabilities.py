@@ -104,7 +104,7 @@ def _text(file: Path, encoding: str) -> tuple[list[str], NDArray[np.float64]]:
     for row in read_rows(file, InputConfig(encoding=encoding), {column: column for column in columns}):
         if isinstance(row, RowError):
             raise row
-        numbers.extend(_numbers(row, names))
+        numbers.extend(_numbers(row, names, columns != names))
     return names, np.frombuffer(numbers, np.float64).reshape(-1, len(names)) if names else np.zeros((0, 0))
 
 
@@ -120,9 +120,21 @@ def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
             return [PROBABILITIES], list(nested)
         found = list(record)
     else:
-        found = [cell.strip() for cell in next(csv.reader([first], delimiter="\t" if kind == ".tsv" else ","), [])]
+        found = _header(file, first, "\t" if kind == ".tsv" else ",")
     names = [name for name in found if name not in NOT_CLASSES]
     return names, names
+
+
+def _header(file: Path, line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error as error:  # a cell beyond its limit
+        raise DataError(
+            f"{file}, line 1: not a header",
+            expected="the names of the classes",
+            got=str(error),
+            fix="write one; an unclosed quote makes one cell of many lines",
+        ) from None
 
 
 def _record(file: Path, line: str) -> dict[str, Any]:
@@ -140,13 +152,13 @@ def _record(file: Path, line: str) -> dict[str, Any]:
     return record
 
 
-def _numbers(row: Row, names: list[str]) -> list[float]:
-    values = row.values.get(PROBABILITIES, row.values) if PROBABILITIES not in names else row.values
+def _numbers(row: Row, names: list[str], nested: bool) -> list[float]:
+    values = row.values.get(PROBABILITIES) if nested else row.values
     if not isinstance(values, dict) or values.keys() != set(names):
         raise _no_number(row, f"a number for each of {listed(names)}", shown(values))
     try:
         return [float(values[name]) for name in names]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _no_number(row, "numbers", ", ".join(shown(values[name]) for name in names)) from None
 
 

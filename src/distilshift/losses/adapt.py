@@ -48,7 +48,9 @@ def prior_divergence(logits: Tensor, prior: Tensor) -> Tensor:
 
 
 def information_maximisation(logits: Tensor, prior: Tensor, diversity_weight: float = 1.0) -> Tensor:
-    """Be certain of each text, and use all classes over the batch; a scalar.
+    """The whole loss, of one process: trainings add up the same terms over several, and tests hold them against this.
+
+    Be certain of each text, and use all classes over the batch; a scalar.
 
     mean H(p) + w * KL(p-bar || prior). Source: Liang et al. 2020, eq. 3 and 4 (L_ent + L_div).
     Deviation: the uniform share of each class is an argument, so that a known imbalance can be kept.

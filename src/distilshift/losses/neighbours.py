@@ -138,7 +138,9 @@ def dispersion_weight(progress: float, decay: float = 5.0) -> float:
 
 
 def attracting_dispersing(logits: Tensor, neighbour_probabilities: Tensor, weight: float) -> Tensor:
-    """-sum_j p . p_j + alpha_t sum_{m != i} p . p_m of each text; shape (batch,).
+    """The whole loss, of one process: trainings add up the same terms over several, and tests hold them against this.
+
+    -sum_j p . p_j + alpha_t sum_{m != i} p . p_m of each text; shape (batch,).
 
     Source: Yang et al. 2022 (AaD), the whole loss.
 
