@@ -82,6 +82,16 @@ def job_of(place: Path, method: str = "plain-kd", kind: Any = "cell") -> Job:
     return Job(kind, read_matrix(place / "m.toml"), Cell("pans", "films", method, 0), folders)
 
 
+def test_a_teacher_is_of_its_source_s_texts(place: Path):
+    job = job_of(place)
+    before = job.teacher
+    for name in ("films", "pans"):
+        assert job.teacher == before  # whatever the target has
+        write_domains(place / "other", train=61)
+        shutil.copy(place / "other" / f"{name}.jsonl.gz", place / "data")
+    assert job_of(place).teacher != before
+
+
 def test_cells_that_share_a_teacher_come_together():
     matrix = make_matrix(SMALL | {"pairs": [["a", "b"], ["c", "a"], ["a", "c"]], "seeds": [4, 5]})
     names = [cell.name for cell in matrix.cells()]

@@ -171,6 +171,35 @@ def test_a_target_of_which_there_were_fewer_texts_is_resampled_by_itself(results
     assert gain.mean == pytest.approx((0.2 + 0.2 - 0.1 + 0.0) / 4)
 
 
+def test_the_same_texts_are_resampled_together(tmp_path: Path):
+    """Two seeds that agree on each text say no more than one, of how others would be labelled."""
+    gains = []
+    for seeds in ([0], [0, 1]):
+        folder = tmp_path / str(len(seeds))
+        folder.mkdir()
+        matrix = MATRIX | {"methods": METHODS, "pairs": [["a", "b"]], "seeds": seeds}
+        (folder / "matrix.json").write_text(json.dumps(matrix))
+        for seed in seeds:
+            write_cell(folder, "b", "plain-kd", seed, 6)
+            write_cell(folder, "b", "distilshift", seed, 8)
+        gains.append(read_table(folder).gain("distilshift"))
+    assert [gain.cells for gain in gains] == [1, 2]
+    assert gains[0].high - gains[0].low > 0.4
+    assert (gains[1].low, gains[1].high) == pytest.approx((gains[0].low, gains[0].high))
+
+
+@pytest.mark.parametrize(("lost", "harmed"), [(1, 0), (2, 1)])
+def test_a_pair_is_harmed_by_more_than_a_point(tmp_path: Path, lost: int, harmed: int):
+    """One of 100 texts is a point, two are more."""
+    (tmp_path / "matrix.json").write_text(
+        json.dumps(MATRIX | {"methods": METHODS, "pairs": [["a", "b"]], "seeds": [0]})
+    )
+    for method, right in (("plain-kd", 90), ("distilshift", 90 - lost)):
+        write_cell(tmp_path, "b", method, 0, 8, test_correct="1" * right + "0" * (100 - right))
+    gain = read_table(tmp_path).gain("distilshift")
+    assert (gain.harmed, gain.pairs) == (harmed, 1)
+
+
 def test_a_point_is_no_harm_whatever_the_last_digit():
     assert not any((right - 4) / 400 - right / 400 < -HARM for right in range(4, 401))
     assert all((right - 5) / 400 - right / 400 < -HARM for right in range(5, 401))

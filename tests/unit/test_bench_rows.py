@@ -7,12 +7,14 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
+import distilshift.bench.measure as measuring
 from bench_data import write_domains, write_matrix
 from distilshift.bench import aad, cell
 from distilshift.bench.aad import CLIP, AdversarialObjective, adapt_adversarially, make_discriminator
@@ -57,6 +59,32 @@ def test_the_source_s_texts_are_distilled_on_for_as_many_steps(tmp_path: Path):
     source, target = (Domain(examples(count, 1), examples(9, 2)) for count in (320, 160))
     inputs = Inputs(tmp_path, source, target, CONFIG, tmp_path)
     assert cell._with_equal_steps(inputs).config == replace(CONFIG, distil_epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "domain", "epochs"),
+    [
+        ("adapt", "target", 6),
+        ("adapt-on-source", "source", 3),
+        ("labels-of-source", "source", 6),
+        ("labels-of-target", "target", 6),
+        ("labels-of-target-windows", "target", 6),
+    ],
+)
+def test_a_row_learns_from_its_own_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, domain: str, epochs: int
+):
+    domains = {"source": Domain(examples(320, 1), examples(9, 2)), "target": Domain(examples(160, 3), examples(9, 4))}
+    seen: list[tuple[set[str], AdaptConfig]] = []
+
+    def note(given: Inputs, texts: list[Example], output: Path) -> Path:
+        seen.append(({item.text for item in texts}, given.config))
+        return output
+
+    monkeypatch.setattr(cell, "_adapt", note)
+    monkeypatch.setattr(cell, "_fine_tune", note)
+    MAKERS[kind](Inputs(tmp_path, domains["source"], domains["target"], CONFIG, tmp_path), tmp_path)
+    assert seen == [({item.text for item in domains[domain].train}, replace(CONFIG, distil_epochs=epochs))]
 
 
 def test_all_rows_with_windows_have_the_matrix_s(tmp_path: Path):
@@ -172,6 +200,20 @@ def test_a_student_is_measured_as_its_device_runs_it(student_bundle: Path):
     found = measure(student_bundle, Domain(examples(20, 7), examples(20, 8)), 1)
     assert found["test_accuracy"] == found["test_correct"].count("1") / 20
     assert 0 <= found["test_accuracy_int8"] <= 1
+
+
+def test_each_number_is_of_its_network(student_bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    """fp32 as the bundle reads it, int8 so, too, and fp32 on beginnings."""
+    opened: list[tuple[Any, ...]] = []
+    load = measuring.load_network
+
+    def noting(*given: Any) -> Any:
+        opened.append(given[2:])
+        return load(*given)
+
+    monkeypatch.setattr(measuring, "load_network", noting)
+    measure(student_bundle, Domain(examples(4, 7), examples(5, 8)), 1)
+    assert opened == [("fp32", 1), ("int8", 1), ("fp32", 1, 1)]
 
 
 def objective_of(teacher_bundle: Path) -> AdversarialObjective:

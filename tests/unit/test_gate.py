@@ -177,6 +177,15 @@ def test_the_order_of_the_texts_does_not_matter():
     assert first.unadapted.density == pytest.approx(second.unadapted.density, abs=1e-9)
 
 
+def test_the_interval_of_the_estimate_by_hand():
+    """Validation: 0.8 of 100 texts right. Target: 0.1 less sure, which 2 texts say."""
+    statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=0.9)
+    found = confidence_estimate(np.array([[0.7, 0.3], [0.1, 0.9]]), statistics)
+    spread = 1.959964 * np.sqrt(0.8 * 0.2 / 100 + 0.01 / 2)
+    assert found.accuracy == pytest.approx(0.7)
+    assert (found.low, found.high) == pytest.approx((0.7 - spread, 0.7 + spread), abs=1e-6)
+
+
 def test_the_students_estimate_is_its_teachers_within_what_their_labels_allow():
     before, after = teachers()
     statistics = known()

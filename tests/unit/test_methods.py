@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from distilshift.data.corpus import open_corpus
 from distilshift.encoder import Classifier, head_inputs, load_classifier, scale_logits
 from distilshift.inference import forward_all
 from distilshift.loop import LoopConfig, learning_rate_at, train
-from distilshift.losses.adapt import entropy
+from distilshift.losses.adapt import entropy, prior_divergence
 from distilshift.losses.neighbours import attracting_dispersing
 from distilshift.methods.base import Material, uniform_prior
 from distilshift.methods.neighbours import AadObjective, NeighbourObjective, NrcObjective
@@ -173,6 +174,45 @@ def test_the_loss_of_aad_by_hand(teacher: Classifier, examples: list[Example], r
     near = bank["probabilities"][cosines.topk(3).indices]
     logits = bank["probabilities"][chosen].log()
     torch.testing.assert_close(loss, attracting_dispersing(logits, near, 1 / 16).mean())
+
+
+CHOSEN = [5, 2, 60, 9]
+
+
+def loss_of(teacher: Classifier, examples: list[Example], folder: Path, shares: Any, **options: Any) -> float:
+    """Of a first step over four whole texts, in evaluation mode."""
+    with open_run(folder, {}) as own:
+        given = replace(material(teacher, examples, own, **options), prior=torch.tensor(shares))
+        objective = OBJECTIVES[options["method"]](given)
+        objective.before_step(0, 10)
+        teacher.model.eval()
+        return objective.loss(teacher.model, batch_of(given, 0, CHOSEN)).item()
+
+
+@pytest.mark.parametrize("method", ["shot-im", "shot", "nrc"])
+def test_expected_class_shares_reach_the_loss(
+    teacher: Classifier, examples: list[Example], tmp_path: Path, method: str
+):
+    """What a loss gains by other shares is what their divergence from the mean prediction does."""
+    store = teacher.tokenise(examples)
+    teacher.model.eval()
+    with torch.no_grad():
+        logits = teacher.model(**teacher.inputs(store, np.array(CHOSEN), torch.device("cpu"))).logits
+    equal, others = (0.5, 0.5), (0.9, 0.1)
+    options: dict[str, Any] = {"method": method, "diversity_weight": 2.0}
+    found = [loss_of(teacher, examples, tmp_path / method, shares, **options) for shares in (equal, others)]
+    wanted = [2.0 * prior_divergence(logits, torch.tensor(shares)).item() for shares in (equal, others)]
+    assert found[1] - found[0] == pytest.approx(wanted[1] - wanted[0], abs=1e-4)
+    assert abs(wanted[1] - wanted[0]) > 0.01
+
+
+def test_pseudo_labels_have_their_weight(teacher: Classifier, examples: list[Example], tmp_path: Path):
+    none, some, more = (
+        loss_of(teacher, examples, tmp_path / "run", (0.5, 0.5), method="shot", pseudo_label_weight=weight)
+        for weight in (0.3, 0.6, 1.2)
+    )
+    assert more - some == pytest.approx(2 * (some - none), rel=1e-3)
+    assert some - none > 0.01
 
 
 @pytest.mark.parametrize("kind", [NrcObjective, AadObjective])
