@@ -143,3 +143,13 @@ def test_a_file_that_has_changed_is_read_by_nobody(student_bundle: Path, source_
         Predictor.load(bundle, model=choice)
     with pytest.raises(BundleError, match=r"damaged|changed"):
         evaluate(bundle, source_file, model=choice)
+
+
+def test_a_teacher_that_has_changed_is_not_measured(teacher_bundle: Path, source_file: Path, tmp_path: Path):
+    bundle = tmp_path / "t"
+    shutil.copytree(teacher_bundle, bundle)
+    weights = bytearray((bundle / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (bundle / "model.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match="damaged"):
+        evaluate(bundle, source_file)
