@@ -129,6 +129,27 @@ def test_a_result_is_of_the_data_that_it_began_with(
     assert not [*job.teacher.parent.glob(f"*-on-films-{job.target_sha256()[:12]}*")]
 
 
+def test_an_unfinished_cell_is_continued_by_the_very_same_alone(
+    teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folders = Folders(write_domains(tmp_path / "data"), tmp_path / "results", tmp_path / "work")
+    places: list[str] = []
+
+    def stop(inputs: Inputs, output: Path) -> Path:
+        places.append(output.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(MAKERS, "adapt", stop)
+    for epochs in (2, 2, 3):
+        matrix = read_matrix(write_matrix(tmp_path / "m.toml", epochs=epochs))
+        job = Job("cell", matrix, Cell("pans", "films", "plain-kd", 0), folders)
+        if not job.teacher.exists():
+            shutil.copytree(teacher_bundle, job.teacher)
+        with pytest.raises(KeyboardInterrupt):
+            cell.run_cell(job)
+    assert places[0] == places[1] != places[2]
+
+
 @pytest.mark.parametrize(("row", "windows"), [("oracle", 1), ("oracle-windows", 6)])
 def test_an_oracle_reads_beginnings_or_windows(
     row: str, windows: int, teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

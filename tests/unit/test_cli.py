@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distilshift import Predictor, evaluate
@@ -22,7 +23,7 @@ from distilshift.cli.main import VERBS
 from distilshift.cli.predict_ import _writer
 from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
 from distilshift.errors import ConfigError, DataError, OutputError
-from distilshift.types import Evaluation
+from distilshift.types import Evaluation, Example
 
 TEXTS = ["good film", "bad bad book", "it was a great pan", "awful"]
 CONFIGS = {
@@ -248,6 +249,18 @@ def test_a_teacher_is_measured_on_whole_texts_as_its_student_is(run_cli: Any, te
     assert evaluate(teacher_bundle, tmp_path / "a.jsonl", max_windows=1).accuracy == 0.5
     done = run_cli("evaluate", teacher_bundle, tmp_path / "a.jsonl", "--model", "int8")
     assert (done.code, "is a teacher, which has no int8 network" in done.err) == (2, True)
+
+
+def test_a_student_is_measured_in_as_many_windows_as_are_asked_for(student_bundle: Path):
+    text = "bad " * 22 + "good " * 88
+    examples = [Example(text, label="positive"), Example("awful", label="negative")]
+    found = {most: evaluate(student_bundle, examples, model="fp32", max_windows=most) for most in (0, 1, 6)}
+    assert found[0] == found[6]
+    for most in (1, 6):
+        student = Predictor.load(student_bundle, model="fp32", max_windows=most)
+        likelihoods = student.probabilities([text, "awful"])[[0, 1], [1, 0]]
+        assert found[most].negative_log_likelihood == pytest.approx(-np.log(likelihoods).mean(), abs=1e-5)
+    assert abs(found[1].negative_log_likelihood - found[6].negative_log_likelihood) > 0.01
 
 
 @pytest.mark.parametrize("choice", ["fp32", "int8"])

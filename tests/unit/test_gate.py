@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from distilshift import gate
 from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
@@ -238,6 +239,55 @@ def test_a_student_of_an_unfit_target_is_refused():
 def test_a_student_of_other_texts_is_an_error():
     with pytest.raises(EstimateError, match="predictions of other texts"):
         decide_labels(rows(np.zeros(60)), rows(np.zeros(61)), UNIFORM, None, "Feedback")
+
+
+def relabelled(to_second: int, to_first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sure labels of 1,000 texts, half of each class, and others for some of them: log-odds."""
+    sure = np.random.default_rng(0).uniform(5, 7, 1000)
+    before = np.where(np.arange(1000) < 500, -sure, sure)
+    after = before.copy()
+    after[:to_second] *= -1
+    after[500 : 500 + to_first] *= -1
+    return before, after
+
+
+@pytest.mark.parametrize(
+    ("origin", "share", "within", "beyond", "sign"),
+    [
+        ("given", 0.5, (295, 0), (305, 0), "from the expected class shares, over 0.30"),
+        ("parts", 0.8, (340, 0), (360, 0), "class shares moved by 0.36, over 0.35"),
+        ("estimated", 0.7, (240, 0), (260, 0), "class shares moved by 0.26, over 0.25"),
+        ("uniform", 0.5, (170, 170), (180, 180), "give the same label to 64% of the texts, under 65%"),
+    ],
+)
+def test_each_bound_is_where_it_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+    share: float,
+    within: tuple[int, int],
+    beyond: tuple[int, int],
+    sign: str,
+):
+    prior = TargetPrior((1 - share, share), origin, "")
+    monkeypatch.setattr(gate, "MIN_KEPT", 0.0)  # two classes meet it first where shares move so far
+    for labels, chosen in ((within, "adapted"), (beyond, "unadapted")):
+        decision = decide_labels(*map(rows, relabelled(*labels)), prior, None, "It")
+        assert decision.chosen == chosen, decision.reason
+    assert sign in decision.reason
+
+
+def test_an_adaptation_whose_estimate_is_worse_beyond_doubt_is_refused():
+    """It tells more of the class, being certain of six texts in ten, but four are below the source's threshold."""
+    sign = np.where(np.arange(1000) % 2, 1.0, -1.0)
+    before = sign * np.random.default_rng(0).uniform(2.0, 2.4, 1000)
+    after = sign * np.where(np.arange(1000) % 10 < 6, 9.0, 1.4)
+    threshold = -0.45  # of a text with probability 0.83
+    strict = dataclasses.replace(known(), atc_threshold=threshold, atc_thresholds=[threshold] * 40)
+    decision = decide(rows(before), rows(after), UNIFORM, strict)
+    assert (decision.unadapted.estimated_accuracy, decision.adapted.estimated_accuracy) == (1.0, 0.6)
+    assert decision.adapted.information > decision.unadapted.information
+    assert "its estimated accuracy is at most" in decision.reason
+    assert decide(rows(before), rows(after), UNIFORM, None).chosen == "adapted"
 
 
 def test_accuracy_is_estimated_from_what_was_cut_as_the_validation_texts_were():

@@ -16,20 +16,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from distilshift import adapt, loop, teach
 from distilshift.config import AdaptConfig, Method
 from distilshift.dine import DineObjective
 from distilshift.distil import DistilObjective
 from distilshift.distil_features import FeatureObjective
-from distilshift.encoder import final_linear, load_classifier
+from distilshift.encoder import Classifier, final_linear, load_classifier
 from distilshift.errors import ConfigError, ModelError, RunError
 from distilshift.files import sha256_of
 from distilshift.joint import JointObjective
-from distilshift.loop import LoopConfig, learning_rate_at, train_once
+from distilshift.loop import LoopConfig, Objective, learning_rate_at, train_once
 from distilshift.methods.neighbours import AadObjective, NrcObjective
 from distilshift.methods.shot import ShotObjective
 from distilshift.methods.tent import TentObjective
+from distilshift.parallel import Batch
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
@@ -331,6 +333,55 @@ def test_every_training_of_a_model_runs_in_the_wanted_precision(tmp_path: Path, 
             train_once(classifier.model, objective, loop, accelerator, run)
     assert seen == [torch.bfloat16, torch.bfloat16]
     assert "forward" not in vars(classifier.model)
+
+
+class Steep(Objective):
+    """Asks a model of two texts for logits far away, and notes what two passes of a step say."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier, self.store = classifier, classifier.tokenise([Example("good book"), Example("bad film")])
+        self.passes: list[torch.Tensor] = []
+
+    def lengths(self, epoch: int) -> np.ndarray:
+        return self.store.lengths
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        inputs = self.classifier.inputs(self.store, batch.indices, torch.device("cpu"))
+        self.passes += [model(**inputs).logits.detach(), logits := model(**inputs).logits]
+        return batch.mean(1e4 * (logits - 50).square().sum(dim=1))
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_gradients_are_clipped_and_units_dropped_where_they_are_to_be(
+    tmp_path: Path, teacher_bundle: Path, dropout: bool
+):
+    objective = Steep(load_classifier(str(teacher_bundle), 32))
+    model, norms = objective.classifier.model, []
+
+    def note(optimizer: torch.optim.Optimizer, *rest: Any) -> None:
+        norms.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm().item())
+
+    hook = register_optimizer_step_pre_hook(note)
+    with open_run(tmp_path / "run", {}) as run:
+        accelerator = make_accelerator(AdaptConfig(precision="fp32"))
+        train_once(model, objective, LoopConfig("x", 2, 2, 1e-5, 0.1, 0.0, 0, dropout), accelerator, run)
+    hook.remove()
+    assert norms == pytest.approx([1.0, 1.0], rel=1e-3)
+    assert torch.equal(*objective.passes[:2]) == (not dropout)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_of_teaching_by_hand(teacher_bundle: Path, smoothing: float):
+    classifier, labels = load_classifier(str(teacher_bundle), 32), np.array([0, 0])
+    store, place = classifier.tokenise([Example("good book"), Example("bad film")]), torch.device("cpu")
+    objective = SupervisedObjective(classifier, store, labels, None, smoothing, place)
+    classifier.model.eval()
+    batch = Batch.share(0, np.array([0, 1]), make_accelerator(AdaptConfig(precision="fp32")))
+    with torch.no_grad():
+        logs = classifier.model(**classifier.inputs(store, batch.indices, place)).logits.log_softmax(dim=1)
+        loss = objective.loss(classifier.model, batch)
+    wanted = (1 - smoothing) * -logs[:, 0] + smoothing * -logs.mean(dim=1)
+    assert loss.item() == pytest.approx(wanted.mean().item(), abs=1e-6)
 
 
 def test_a_training_that_diverges_is_told(taught: Any, tmp_path: Path):

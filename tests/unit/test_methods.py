@@ -176,6 +176,26 @@ def test_the_loss_of_aad_by_hand(teacher: Classifier, examples: list[Example], r
     torch.testing.assert_close(loss, attracting_dispersing(logits, near, 1 / 16).mean())
 
 
+def test_the_loss_of_nrc_by_hand(teacher: Classifier, examples: list[Example], run: RunDirectory):
+    given = material(teacher, examples, run, neighbours=3)
+    objective, chosen = started(NrcObjective, given), [5, 2, 60, 9]
+    loss = objective.loss(teacher.model, batch_of(given, 0, chosen)).item()
+    bank = objective.state()
+    unit = torch.nn.functional.normalize(bank["features"], dim=1)
+    nearest = (unit @ unit.T).fill_diagonal_(-2).topk(3).indices.tolist()
+    said = bank["probabilities"].double()
+    mutual = [[text in nearest[near] for near in nearest[text]] for text in chosen]
+    assert any(map(any, mutual))
+    assert not all(map(all, mutual))
+    wanted = 0.0
+    for text, returned in zip(chosen, mutual, strict=True):
+        for near, is_mutual in zip(nearest[text], returned, strict=True):
+            wanted -= (1.0 if is_mutual else 0.1) * (said[text] @ said[near]).item() / 4
+            wanted -= 0.1 * sum((said[text] @ said[far]).item() for far in nearest[near]) / 4
+    wanted += prior_divergence(said[chosen].log(), torch.tensor([0.5, 0.5])).item()
+    assert loss == pytest.approx(wanted, abs=1e-5)
+
+
 CHOSEN = [5, 2, 60, 9]
 
 

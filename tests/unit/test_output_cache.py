@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,16 @@ def test_another_run_reads_what_one_has_kept(classifier: Classifier, tmp_path: P
     assert told == [20, 20, 20]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_outputs_of_another_precision_are_others(classifier: Classifier, tmp_path: Path, passes: list[int]):
+    store = classifier.tokenise(TEXTS)
+    for precision, name in (("no", "a"), ("bf16", "b"), ("bf16", "c")):
+        stand_in: Any = SimpleNamespace(mixed_precision=precision, device=torch.device("cpu"), autocast=nullcontext)
+        with open_run(tmp_path / name, {}) as run:
+            run.shared = tmp_path / "cache"
+            outputs(classifier, store, run, "whole", stand_in)
+    assert passes == [20, 20]
 
 
 def test_a_number_that_has_changed_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from distilshift import views
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import open_corpus
 from distilshift.data.windows import windows_of
@@ -20,7 +21,7 @@ from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.student import build_student
 from distilshift.types import Example
-from distilshift.views import LabelledView, label_views, view_count, view_of
+from distilshift.views import LabelledView, label_views, view_count, view_of, within_budget
 from encoders import make_checkpoint
 from texts import make_texts
 
@@ -53,6 +54,33 @@ def test_long_texts_are_labelled_by_all_their_windows(teacher: Classifier, tmp_p
         assert len(windows) == (1, 3, 1, 3)[index]
         torch.testing.assert_close(whole[index], probabilities(teacher, windows).mean(dim=0), atol=1e-5, rtol=0)
     torch.testing.assert_close(spans, 0.25 * whole + 0.75 * alone, atol=1e-5, rtol=0)
+
+
+def test_texts_within_a_budget_have_the_mix_of_all_that_were_looked_at(
+    teacher: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every fourth, in the order of what the teacher says of them."""
+    config = AdaptConfig(**CONFIG.to_dict() | {"max_texts": 50})
+    corpus = open_corpus([f"text number {index}" for index in range(300)], config)
+    looked_at: list[int] = []
+
+    def say(classifier: Classifier, store: object, *rest: object) -> Rows:
+        """The further on, the surer of the second class."""
+        margins = np.linspace(0.1, 5, len(store.lengths), dtype=np.float32)  # type: ignore[attr-defined]
+        return Rows([np.stack([-margins, margins], axis=1)])
+
+    def mask(size: int, count: int, seed: int) -> np.ndarray:
+        looked_at.append(count)
+        return np.arange(size) < count
+
+    monkeypatch.setattr(views, "outputs", say)
+    monkeypatch.setattr(views, "random_mask", mask)
+    with open_run(tmp_path / "run", {}) as run:
+        chosen = within_budget(corpus, teacher, config, make_accelerator(config), run)
+    assert looked_at == [200]
+    numbers = [int(item.text.split()[-1]) for item in chosen]
+    assert len(numbers) == 50
+    assert [number // 4 for number in numbers] == list(range(50))
 
 
 def test_one_window_is_what_the_model_sees(teacher: Classifier, tmp_path: Path):

@@ -12,16 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from distilshift import Predictor, adapt, distil, evaluate, learning, pipeline
+from distilshift import Predictor, adapt, distil, evaluate, learning, pipeline, student_bundle
 from distilshift.bundle import read_manifest
+from distilshift.config import AdaptConfig
 from distilshift.distil import DistilObjective
 from distilshift.encoder import load_classifier, scale_logits
 from distilshift.errors import BundleError, RunError
+from distilshift.inference import bundle_logits
 from distilshift.judging import Judge, Judgement
+from distilshift.metrics import softmax
+from distilshift.precision import make_accelerator
+from distilshift.run import open_run
 from distilshift.second_opinion import SecondOpinion
 from distilshift.shards import Rows
 from distilshift.target_prior import TargetPrior
+from distilshift.types import Example
 from distilshift.views import LabelledView
+from encoders import make_checkpoint
 
 OPTIONS: dict[str, Any] = {"student_layers": 1, "distil_epochs": 2, "spans": 1, "precision": "fp32"}
 BIAS = np.array([1.5, -1.5], np.float32)
@@ -119,6 +126,72 @@ def test_the_temperature_that_was_asked_for_is_the_training_s(
     with pytest.raises(KeyboardInterrupt):
         adapt(teacher_bundle, target_file, tmp_path / "s", temperature=3.0, **OPTIONS)
     assert objectives[0]._temperature == 3.0
+
+
+def test_a_student_is_measured_against_the_teacher_as_users_see_it(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, quick_export: None, monkeypatch: pytest.MonkeyPatch
+):
+    compared: list[tuple[np.ndarray, np.ndarray]] = []
+    asked: list[float] = []
+    quantise = student_bundle.quantise
+
+    def estimate(student: np.ndarray, unadapted: np.ndarray, statistics: Any) -> None:
+        compared.append((student, unadapted))
+
+    def note(source: Path, target: Path, texts: Any, logits: Any, least: float, *rest: Any) -> Any:
+        asked.append(least)
+        return quantise(source, target, texts, logits, least, *rest)
+
+    monkeypatch.setattr(student_bundle, "student_estimate", estimate)
+    monkeypatch.setattr(student_bundle, "quantise", note)
+    adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS, min_agreement=0.93)
+    assert asked == [0.93]
+    examples = [Example(line) for line in target_file.read_text().splitlines()]
+    order = np.random.default_rng(0).permutation(TEXTS)
+    ((student, unadapted),) = compared
+    said = softmax(bundle_logits(teacher_bundle, 32, examples, 32))[order]
+    np.testing.assert_allclose(unadapted, said, atol=1e-5)
+    own = Predictor.load(tmp_path / "s", model="fp32").probabilities([examples[index].text for index in order])
+    np.testing.assert_allclose(student, own, atol=1e-5)
+    assert np.abs(student - unadapted).max() > 0.01
+
+
+def test_what_words_say_of_a_file_s_labels_reaches_the_student(
+    target_file: Path, tiny_encoder: Path, tmp_path: Path, opinion: SecondOpinion, monkeypatch: pytest.MonkeyPatch
+):
+    learnt: list[np.ndarray] = []
+
+    def stop(student: Any, views: Any, *rest: Any) -> None:
+        learnt.extend(labels(view) for view in views)
+        raise KeyboardInterrupt
+
+    (tmp_path / "p.csv").write_text("\n".join(["negative,positive", *["0.4,0.6"] * TEXTS]))
+    monkeypatch.setattr(learning, "distil_student", stop)
+    given = {"teacher_probabilities": str(tmp_path / "p.csv"), "student": str(tiny_encoder), "max_length": 32}
+    for method, said in (("none", np.tile(np.float32([0.4, 0.6]), (TEXTS, 1))), ("second-opinion", None)):
+        wanted = softmax(opinion.whole[np.arange(TEXTS)]) if said is None else said
+        learnt.clear()
+        with pytest.raises(KeyboardInterrupt):
+            adapt(None, target_file, tmp_path / method, **OPTIONS, **given, method=method, gate=False)
+        for found in learnt:
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
+        assert learnt
+
+
+@pytest.mark.parametrize(("asked", "held"), [(0, 0), (1, 1), (2, 2), (3, 2)])
+def test_so_many_layers_of_a_student_are_held_as_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, held: int
+):
+    student = load_classifier(str(make_checkpoint(tmp_path / "checkpoint", layers=4)), 16)
+    layers, moving = student.model.bert.encoder.layer, []
+    monkeypatch.setattr(
+        distil, "train_once", lambda *_: moving.extend(next(layer.parameters()).requires_grad for layer in layers)
+    )
+    config = AdaptConfig(distil_epochs=1, precision="fp32", distil_frozen_layers=asked)
+    view = LabelledView(student.tokenise([Example("good book")]), Rows([np.zeros((1, 2), np.float32)]))
+    with open_run(tmp_path / "run", {}) as run:
+        distil.distil_student(student, [view], config, make_accelerator(config), run)
+    assert moving == [False] * held + [True] * (4 - held)
 
 
 def test_a_stopped_run_is_not_continued_with_other_texts(
