@@ -164,6 +164,14 @@ def test_a_split_is_stratified_and_keeps_the_order():
     assert validation != stratified_split(examples, 0.1, 1)[1]
 
 
+@pytest.mark.parametrize(
+    ("texts", "fraction", "held_out"), [(2, 0.01, 1), (2, 0.99, 1), (3, 0.99, 2), (6, 0.01, 1), (6, 0.4, 2)]
+)
+def test_a_share_of_few_texts_is_rounded_but_never_all_or_none(texts: int, fraction: float, held_out: int):
+    examples = [Example(f"text {index}", None, "x") for index in range(texts)]
+    assert len(stratified_split(examples, fraction, 0)[1]) == held_out
+
+
 def test_a_class_with_one_text_cannot_be_split():
     examples = [Example("a", None, "x"), Example("b", None, "x"), Example("c", None, "y"), Example("c", None, "y")]
     with pytest.raises(
