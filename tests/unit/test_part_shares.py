@@ -168,6 +168,12 @@ def test_each_part_is_read_by_itself(classifier: Classifier, tmp_path: Path):
     np.testing.assert_allclose(found[[0, 2]].reshape(-1, 2), alone.detach().numpy(), atol=1e-5)
 
 
+def test_a_text_has_a_word_for_each_part_or_is_left_out(classifier: Classifier, tmp_path: Path):
+    few = [Example(" ".join(["good"] * count)) for count in (PARTS - 1, PARTS)]
+    found = read(classifier, [Example(LONG)] * 3 + few, tmp_path)
+    assert np.isfinite(found).all(axis=(1, 2)).tolist() == [True, True, True, False, True]
+
+
 def test_of_very_many_texts_some_are_read(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parts, "MOST_TEXTS", 5)
     assert read(classifier, [Example(f"{LONG} {number}") for number in range(20)], tmp_path).shape == (5, PARTS, 2)
