@@ -361,11 +361,9 @@ def test_gradients_are_clipped_and_units_dropped_where_they_are_to_be(
     def note(optimizer: torch.optim.Optimizer, *rest: Any) -> None:
         norms.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm().item())
 
-    hook = register_optimizer_step_pre_hook(note)
-    with open_run(tmp_path / "run", {}) as run:
+    with register_optimizer_step_pre_hook(note), open_run(tmp_path / "run", {}) as run:
         accelerator = make_accelerator(AdaptConfig(precision="fp32"))
         train_once(model, objective, LoopConfig("x", 2, 2, 1e-5, 0.1, 0.0, 0, dropout), accelerator, run)
-    hook.remove()
     assert norms == pytest.approx([1.0, 1.0], rel=1e-3)
     assert torch.equal(*objective.passes[:2]) == (not dropout)
 
