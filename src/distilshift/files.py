@@ -151,6 +151,26 @@ def require_file_name(path: Path, overwrite: bool = False) -> Path:
 
 
 @contextmanager
+def made_parents(path: Path) -> Iterator[None]:
+    """The folders above `path`, made where missing; if the block fails, those that it leaves empty vanish again.
+
+    Raises:
+        OutputError: one cannot be made.
+    """
+    with output_errors(path):
+        missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:  # the innermost first
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name when the block succeeds, and vanishes otherwise.
 
@@ -163,16 +183,16 @@ def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> It
         OutputError: `path` exists and `overwrite` is off, or is a folder, a pipe or a device.
     """
     path = require_file_name(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        yield part
-        if durable:
-            flush(part)
-        require_file_name(path, overwrite)  # another process may have taken the name since
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with made_parents(path):
+        try:
+            yield part
+            if durable:
+                flush(part)
+            require_file_name(path, overwrite)  # another process may have taken the name since
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -184,8 +204,7 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = MARK) -> It
     """
     require_free(output, overwrite, mark)
     output = whole_path(output)
-    with output_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with made_parents(output), output_errors(output):
         _sweep(output, "part")
         with _temporary_folder(output, "part") as part:
             part.chmod(0o755)

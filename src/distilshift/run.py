@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.errors import RunError
-from distilshift.files import flush, output_errors, sha256_of
+from distilshift.files import flush, made_parents, output_errors, sha256_of
 from distilshift.journal import (
     JOURNAL,
     clear,
@@ -188,12 +188,7 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
         yield RunDirectory(path, _journal(path, identity), crew)
         crew.wait()
         return
-    with output_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        refuse_foreign(path)
-        lock = (path / "lock").open("a")
-    with lock:
-        _claim(lock, path)
+    with made_parents(path), _claimed(path):
         if fresh:
             clear(path)
         run, finished = None, False
@@ -210,11 +205,20 @@ def open_run(path: Path, identity: dict[str, Any], fresh: bool = False, crew: Cr
                 discard(path)
 
 
-def _claim(lock: IO[str], path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(f"{path} is in use by another process", fix="wait for it, or choose another output") from None
+@contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """The folder of a run, made where missing, held by this process alone."""
+    with output_errors(path):
+        path.mkdir(exist_ok=True)
+        refuse_foreign(path)
+        lock = (path / "lock").open("a")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "wait for it, or choose another output"
+            raise RunError(f"{path} is in use by another process", fix=fix) from None
+        yield
 
 
 def _owned_journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

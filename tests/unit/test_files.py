@@ -69,9 +69,10 @@ def test_a_staged_folder_takes_its_name_only_at_the_end(tmp_path: Path):
 
 @failures
 def test_a_failed_staged_folder_leaves_nothing(tmp_path: Path, error: BaseException, kind: type, text: str):
-    with pytest.raises(kind, match=text), staged_folder(tmp_path / "out") as part:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(kind, match=text), staged_folder(tmp_path / "there" / "new" / "deep" / "out") as part:
         fail(part / "sub" / "a", error)
-    assert tree(tmp_path) == set()
+    assert tree(tmp_path) == {"there"}
 
 
 @failures
@@ -192,6 +193,21 @@ def test_a_failed_new_file_leaves_the_old_one(tmp_path: Path, error: BaseExcepti
         fail(part, error)
     assert path.read_text() == "old"
     assert tree(tmp_path) == {"a.txt"}
+
+
+@failures
+def test_a_failed_new_file_leaves_no_new_folder(tmp_path: Path, error: BaseException, kind: type, text: str):
+    path = tmp_path / "new" / "deep" / "a.txt"
+    with pytest.raises(kind, match=text), output_errors(path), new_file(path) as part:
+        fail(part, error)
+    assert tree(tmp_path) == set()
+
+
+def test_new_folders_that_are_in_use_meanwhile_stay(tmp_path: Path):
+    path = tmp_path / "new" / "deep" / "a.txt"
+    with pytest.raises(KeyError), new_file(path):
+        fail(tmp_path / "new" / "of another", KeyError())
+    assert tree(tmp_path) == {"new", "new/of another"}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
