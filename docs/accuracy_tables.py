@@ -172,7 +172,13 @@ def ladder_table() -> str:
     return "\n".join([*lines, *(f"| {title} | {100 * mean:.1f} |" for title, mean in means if mean is not None)])
 
 
-SIZES = {"distilshift": "base", "default-size": "small, the default", "two-layers": "small, two layers"}
+SIZES = {
+    "distilshift": "base",
+    "default-size": "small, the default",
+    "two-layers": "small, two layers",
+    "tiny": "tiny",
+    "static": "none, `--student static`",
+}
 
 
 def sizes_table() -> str:

@@ -91,6 +91,11 @@ METHODS: dict[str, Method] = {
         "distilshift at its default size, small", options={"size": AdaptConfig().size, "student_layers": None}
     ),
     "two-layers": Method("distilshift, small with two layers", options={"size": "small", "student_layers": 2}),
+    "tiny": Method("distilshift, tiny", options={"size": "tiny", "student_layers": None}),
+    "static": Method(
+        "distilshift, a static student",
+        options={"student": "static", "size": AdaptConfig().size, "student_layers": None},
+    ),
     "six-layers": Method("distilshift, a student of six layers", options={"student_layers": 6}),
     "with-shot-im": Method("distilshift with SHOT-IM for the second opinion", options={"method": "shot-im"}),
     "joint": Method("distilshift, joint", options={"feedback": 0.5}),
