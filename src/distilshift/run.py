@@ -216,8 +216,9 @@ def _claimed(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fix = "wait for it, or choose another output"
-            raise RunError(f"{path} is in use by another process", fix=fix) from None
+            raise RunError(
+                f"{path} is in use by another process", fix="wait for it, or choose another output"
+            ) from None
         yield
 
 
