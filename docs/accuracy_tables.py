@@ -177,7 +177,7 @@ SIZES = {
     "default-size": "small, the default",
     "two-layers": "small, two layers",
     "tiny": "tiny",
-    "static": "none, `--student static`",
+    "static": "`--student static`",
 }
 
 
