@@ -157,10 +157,10 @@ def made_parents(path: Path) -> Iterator[None]:
     Raises:
         OutputError: one cannot be made.
     """
-    with output_errors(path):
-        missing = [folder for folder in path.parents if not folder.exists()]
+    missing: list[Path] = []
     try:
         with output_errors(path):
+            missing += [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:

@@ -106,9 +106,7 @@ def test_success_removes_the_run_and_failure_keeps_it(path: Path):
 @pytest.mark.parametrize("saves", [False, True])
 def test_new_folders_above_a_run_stay_only_with_it(tmp_path: Path, saves: bool):
     path = tmp_path / "new" / "deep" / "out.run"
-    interrupted(
-        path, (lambda run: run.save("note", lambda file: file.write_text("x"))) if saves else (lambda run: None)
-    )
+    interrupted(path, lambda run: run.save("note", lambda file: file.write_text("x")) if saves else None)
     assert path.exists() == (tmp_path / "new").exists() == saves
 
 
