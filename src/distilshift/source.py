@@ -1,7 +1,8 @@
-"""`teach`: labelled source texts to a teacher bundle; `import_checkpoint`: a ready classifier to one."""
+"""`teach`: labelled source texts to a teacher bundle."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +18,15 @@ from torch.nn import functional as F
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.calibration import source_statistics
 from distilshift.card import teacher_card
-from distilshift.config import ImportConfig, TeachConfig, overlaid
+from distilshift.config import TeachConfig, overlaid
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import named, require_usable, telling_of_pairs
-from distilshift.data.read import label_mapping, read_labelled, require_classes
+from distilshift.data.read import read_labelled, require_classes
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import DataError, ModelError
-from distilshift.files import require_apart, require_free
+from distilshift.encoder_checks import casing_remark
+from distilshift.errors import DataError
+from distilshift.files import require_apart
 from distilshift.inference import cpu_threads, forward_all
 from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.parallel import Batch, crew_of
@@ -33,6 +35,8 @@ from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
 from distilshift.types import Example, TeachResult
 from distilshift.vocabulary import used_rows_only
+
+log = logging.getLogger("distilshift")
 
 
 class SupervisedObjective(Objective):
@@ -138,6 +142,8 @@ def _teach(
     """Train, calibrate, and write the bundle."""
     with seeded(config.seed):
         classifier = load_classifier(config.base_model, config.max_length, names)
+    if remark := casing_remark(classifier.tokenizer):
+        log.warning("%s", remark)
     logits = _fit(classifier, training, validation, config, accelerator, run)
     statistics = _calibrate(classifier, logits, training, validation, config.seed)
     if run.crew.leads:
@@ -225,70 +231,7 @@ def _manifest(classifier: Classifier, config: TeachConfig, statistics: Statistic
     )
 
 
-def import_checkpoint(
-    checkpoint: str, output: str | Path, config: ImportConfig | None = None, *, overwrite: bool = False, **options: Any
-) -> Path:
-    """Turn a fine-tuned Hugging Face classifier into a teacher bundle, without data.
-
-    Its statistics are marked absent: there is no text to count.
-
-    Args:
-        checkpoint: folder or hub id.
-        output: the bundle's folder.
-        config: the options; the defaults where None.
-        overwrite: replace a bundle that is there.
-        options: single fields of ImportConfig.
-
-    Raises:
-        ModelError: it is not a single-label classifier of the BERT family.
-    """
-    settings, folder = overlaid(ImportConfig, config, options), Path(output)
-    require_free(folder, overwrite)
-    require_apart(folder, checkpoint)
-    classifier = load_classifier(checkpoint, settings.max_length)
-    if settings.label_names:
-        _rename_labels(classifier, settings.label_names)
-    _require_names(checkpoint, classifier.label_names)
-    manifest = Manifest(
-        kind="teacher",
-        label_names=classifier.label_names,
-        base_model=Path(checkpoint).name,
-        max_length=classifier.max_length,
-        config=settings.portable(),
-        versions=versions(),
-    )
-    _write(folder, classifier, manifest, overwrite)
-    return folder
-
-
 def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: bool) -> None:
     with new_bundle(folder, manifest, overwrite) as new:
         classifier.save(new)
         (new / "README.md").write_text(teacher_card(manifest), encoding="utf-8")
-
-
-def _require_names(checkpoint: str, names: Sequence[Any]) -> None:
-    if len(set(names)) == len(names) and all(isinstance(name, str) and name.strip() for name in names):
-        return
-    example = ",".join(f"{index}=name{index}" for index in range(min(len(names), 3)))
-    raise ModelError(
-        f"{checkpoint!r} does not name its classes",
-        expected="a name for each, no two alike",
-        got=", ".join(repr(name) for name in names[:8]),
-        fix=f"pass --label-names {example}{',...' if len(names) > 3 else ''}",
-    )
-
-
-def _rename_labels(classifier: Classifier, names: str) -> None:
-    mapping = label_mapping(names)
-    numbers = [str(index) for index in range(len(classifier.label_names))]
-    if set(mapping) != set(numbers):
-        raise DataError(
-            "--label-names does not fit the checkpoint",
-            expected=f"a name for each of {', '.join(numbers)}",
-            got=names,
-            fix="name every class once, as 0=negative,1=positive",
-        )
-    renamed = {int(number): name for number, name in mapping.items()}
-    classifier.model.config.id2label = renamed
-    classifier.model.config.label2id = {name: index for index, name in renamed.items()}

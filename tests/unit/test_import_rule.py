@@ -22,7 +22,7 @@ LAYERS: list[list[set[str]]] = [
     [{"words"}, {"encoder_folders"}],
     [{"tokens"}],
     [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
-    [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
+    [{"encoder", "encoder_checks"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
     [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
         {"inference"},
@@ -44,6 +44,7 @@ LAYERS: list[list[set[str]]] = [
     [{"judging"}],
     [
         {"source"},
+        {"importing"},
         {"adaptation"},
         {"dine"},
         {"distil", "distil_features", "joint"},

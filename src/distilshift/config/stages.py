@@ -27,7 +27,9 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
     """Options of `teach`: labelled source texts to a teacher bundle."""
 
     base_model: str = option(
-        "minilm-l6", "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id."
+        "minilm-l6",
+        "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id. A classifier's "
+        "own head is replaced by a new one, even if it has the same classes.",
     )
     validation: str | None = option(None, "File of validation rows; by default a stratified share is held out.")
     validation_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.1, "Share held out where no file is given.")
@@ -45,7 +47,10 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
 class ImportConfig(StageConfig):
     """Options of `import`: a fine-tuned classifier to a teacher bundle."""
 
-    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    max_length: Annotated[int, Ge(8)] | None = option(
+        None,
+        "Maximum number of tokens per text, special ones included; by default the limit that the checkpoint states.",
+    )
     label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
 
 
