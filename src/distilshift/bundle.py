@@ -16,6 +16,7 @@ from distilshift.scan.folder import check_file
 from distilshift.scan.json_file import read_object
 from distilshift.scan.manifest import wrong_value
 from distilshift.scan.names import EXECUTABLE_SUFFIXES, MAX_FILES, require_name
+from distilshift.wrong_bundle import no_bundle, other_kind
 
 MANIFEST = MARK
 SCHEMA_VERSION = 1
@@ -130,10 +131,12 @@ def read_manifest(bundle: Path, kind: Kind | None = None) -> Manifest:
         raise _damaged(bundle / MANIFEST, "its sha256 does not match its content")
     manifest = _from_json(bundle, content)
     if kind and manifest.kind != kind:
-        fix = (
-            "distilshift adapt makes a student" if kind == "student" else "distilshift teach or import makes a teacher"
+        raise BundleError(
+            f"{bundle} is of the wrong kind",
+            expected=f"a {kind}",
+            got=f"a {manifest.kind}",
+            fix=other_kind(bundle, kind),
         )
-        raise BundleError(f"{bundle} is of the wrong kind", expected=f"a {kind}", got=f"a {manifest.kind}", fix=fix)
     return manifest
 
 
@@ -150,12 +153,7 @@ def _read_json(bundle: Path) -> dict[str, Any]:
             f"{bundle} is not a bundle", expected="a folder", got=error.strerror, fix="check the path"
         ) from None
     if not there:
-        raise BundleError(
-            f"{bundle} is not a bundle",
-            expected=f"a folder with {MANIFEST}",
-            got="no such folder" if not bundle.exists() else "none",
-            fix="distilshift import makes one of a Hugging Face classifier, distilshift teach of labelled texts",
-        )
+        raise no_bundle(bundle)
     try:
         return read_object(path, MAX_MANIFEST_BYTES)
     except UnsafeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from distilshift.data.batch import TokenShard, TokenStore
 from distilshift.encoder_checks import renew_head, require_family, require_fit, require_head, stated_length
 from distilshift.errors import ModelError
+from distilshift.model_folder import Use, near_names, require_model
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
 from distilshift.scan.folder import check_checkpoint
 from distilshift.types import Example
@@ -125,6 +127,8 @@ def load_classifier(name: str, max_length: int | None, label_names: Sequence[str
         UnsafeError: a file of a local folder could harm whoever loads it.
     """
     source, options = locate(name), {}
+    use: Use = "classifier" if label_names is None else "encoder"
+    require_model(source, use)
     if Path(source).is_dir():
         check_checkpoint(Path(source))
     if label_names is not None:
@@ -137,7 +141,7 @@ def load_classifier(name: str, max_length: int | None, label_names: Sequence[str
         }
     with loading(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        require_family(name, config)
+        require_family(name, config, use)
         for dropout in ATTENTION_DROPOUTS & set(config.to_dict()):
             setattr(config, dropout, 0.0)
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -164,7 +168,6 @@ def load_classifier(name: str, max_length: int | None, label_names: Sequence[str
 @contextmanager
 def loading(name: str) -> Iterator[None]:
     """Inside the block, what transformers raises for a checkpoint that it cannot load becomes a ModelError."""
-    packaged = ", ".join(PACKAGED_ENCODERS)
     try:
         yield
     except _LOAD_ERRORS as error:
@@ -176,8 +179,18 @@ def loading(name: str) -> Iterator[None]:
             if known
             else "a folder, or a model id that the hub or its local cache can serve",
             got=reason[:300],
-            fix="repair the folder" if known else f"give a local folder, or a packaged encoder ({packaged})",
+            fix="save the model and its tokenizer again with save_pretrained" if known else _other_name(name, reason),
         ) from error
+
+
+def _other_name(name: str, reason: str) -> str:
+    """What to do about a name that is no folder and that the hub does not serve."""
+    if "safetensors" in reason:
+        code = f'AutoModelForSequenceClassification.from_pretrained("{name}").save_pretrained("FOLDER")'
+        return f"if you trust it, convert its weights to safetensors with transformers' {code}, and name FOLDER"
+    packaged = get_close_matches(name, PACKAGED_ENCODERS, 1) or near_names(Path(name))
+    meant = f"did you mean {packaged[0]}? Else " if packaged else ""
+    return f"{meant}give a local folder, or a packaged encoder ({', '.join(PACKAGED_ENCODERS)})"
 
 
 def position_limit(model: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from distilshift.errors import ModelError
+from distilshift.model_folder import Use, instead_of_family
 from distilshift.scan.model_config import MODEL_TYPES
 
 log = logging.getLogger("distilshift")
@@ -21,19 +22,19 @@ SHORTEST = 8
 CASED_SHARE = 0.05
 
 
-def require_family(name: str, config: Any) -> None:
+def require_family(name: str, config: Any, use: Use) -> None:
     """Refuse what transformers would load as something else, or what the rest would stumble over."""
     if config.model_type not in MODEL_TYPES:
         raise ModelError(
             f"{name!r} is of another family",
             expected=f"one of {', '.join(sorted(MODEL_TYPES))}",
             got=f"model_type {config.model_type!r}",
-            fix="choose another checkpoint",
+            fix=instead_of_family(use),
         )
     positions = getattr(config, "position_embedding_type", None)
     if positions not in (None, "absolute"):
         raise ModelError(
-            f"{name!r} has relative positions", expected="absolute ones", got=positions, fix="choose another checkpoint"
+            f"{name!r} has relative positions", expected="absolute ones", got=positions, fix=instead_of_family(use)
         )
 
 
@@ -52,7 +53,9 @@ def require_head(name: str, model: Any, missing: Sequence[str]) -> None:
             f"{name!r} is not a single-label classifier",
             expected="two classes or more, one a text",
             got=f"num_labels {model.config.num_labels}, problem_type {problem}",
-            fix="choose another checkpoint",
+            fix="choose another checkpoint"
+            if model.config.num_labels < 2
+            else 'if each text has one of its classes, set "problem_type": null in its config.json',
         )
     if set(model.config.id2label) != set(range(model.config.num_labels)):
         raise ModelError(
@@ -66,7 +69,11 @@ def require_head(name: str, model: Any, missing: Sequence[str]) -> None:
 def require_fit(name: str, model: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer that is not fast, cannot pad, or gives ids that the model has no row for."""
     if not tokenizer.is_fast:
-        raise ModelError(f"{name!r} has no fast tokenizer", expected="tokenizer.json", fix="save it with one")
+        raise ModelError(
+            f"{name!r} has no fast tokenizer",
+            expected="tokenizer.json",
+            fix="save it again with transformers' AutoTokenizer",
+        )
     rows, pieces = model.config.vocab_size, max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
     special = len(tokenizer.all_special_ids)  # all there is where transformers finds no file and makes one up
     if not special < pieces <= rows:
@@ -74,10 +81,12 @@ def require_fit(name: str, model: Any, tokenizer: Any) -> None:
             f"the tokenizer of {name!r} is of another model",
             expected=f"more than {special} and at most {rows} pieces",
             got=str(pieces),
-            fix="put the model's own tokenizer files beside it",
+            fix="put the tokenizer files of the model in its folder, and no others",
         )
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer of {name!r} has no padding token", fix="set pad_token in its config")
+        raise ModelError(
+            f"the tokenizer of {name!r} has no padding token", fix="set pad_token in its tokenizer_config.json"
+        )
 
 
 def renew_head(name: str, model: Any, report: dict[str, Any]) -> None:
