@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def labelled_examples(
     if config.label_names is None and all(map(is_number, manifest.label_names)):
         config = replace(config, label_names="as-is")  # the bundle's own names are numbers
     if isinstance(data, str | Path):
-        where, examples = str(data), list(read_labelled(data, config).examples)
+        where, examples = str(data), list(read_labelled(data, config, manifest.label_names).examples)
     else:
         where, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
     require_pairs(examples, manifest.pair_column)
@@ -101,9 +102,19 @@ def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) ->
             f"{where} has labels that the bundle does not know",
             expected=f"some of {', '.join(names)}",
             got=", ".join(unknown[:5]),
-            fix="rename them with --label-names, as 'their=ours,...'",
+            fix=f"rename them: --label-names {shlex.quote(_renaming(order, examples))}",
         )
     return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
+
+
+def _renaming(names: Iterable[str], examples: Sequence[Example]) -> str:
+    """A value of --label-names for labels that are a bundle's but for case and space; else the form of one."""
+    alike = {name.strip().casefold(): name for name in names}
+    found = sorted({str(item.label) for item in examples})
+    meant = [alike.get(label.strip().casefold(), "") for label in found]
+    if all(meant) and len(set(meant)) == len(meant) and not set("".join(found + meant)) & {",", "="}:
+        return ",".join(f"{label}={name}" for label, name in zip(found, meant, strict=True))
+    return "THEIRS=OURS,..."
 
 
 def _logits(

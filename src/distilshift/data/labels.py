@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -100,13 +101,14 @@ def is_number(label: str) -> bool:
     return bool(_NUMBER.fullmatch(label))
 
 
-def check_label_names(labels: Iterable[str], name: str, option: str | None) -> None:
+def check_label_names(labels: Iterable[str], name: str, option: str | None, known: Sequence[str] = ()) -> None:
     """Refuse numbers as class names, unless they were asked for.
 
     Args:
         labels: the labels of a whole file.
         name: the file's, for messages.
         option: `label_names` as configured.
+        known: the classes of the bundle that the labels are for.
 
     Raises:
         DataError: all labels are numbers and nobody named them, or they are ratings on a continuous scale.
@@ -127,7 +129,9 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None) -> N
             f"{name}: labels are numbers",
             expected="class names",
             got=_plain(numbers),
-            fix=f"name them, as in `--label-names {_proposal(numbers)}`, or keep them with `--label-names {AS_IS}`",
+            fix=_as_known(numbers, known)
+            if known
+            else f"name them, as in `--label-names {_proposal(numbers)}`, or keep them with `--label-names {AS_IS}`",
         )
 
 
@@ -140,3 +144,13 @@ def _proposal(numbers: Sequence[str]) -> str:
     if len(numbers) == 2:
         return f"{numbers[0]}=negative,{numbers[1]}=positive"
     return ",".join(f"{number}=class-{number}" for number in numbers)
+
+
+def _as_known(numbers: Sequence[str], known: Sequence[str]) -> str:
+    """How to name numbers by the classes of a bundle, whose order need not be theirs."""
+    if len(numbers) > len(known):
+        return f"give each number one of the bundle's classes ({', '.join(known)}) with --label-names"
+    counted = all(number.isdecimal() and int(number) < len(known) for number in numbers)
+    names = [known[int(number)] for number in numbers] if counted else known
+    mapping = ",".join(f"{number}={name}" for number, name in zip(numbers, names, strict=False))
+    return f"name them by the bundle's classes: `--label-names {shlex.quote(mapping)}`, if that is their order"

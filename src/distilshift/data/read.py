@@ -117,8 +117,8 @@ def read_examples(path: Readable, config: InputConfig) -> Texts:
     return _texts(path, tuple(iter_examples(path, config, report=report)), report)
 
 
-def read_labelled(path: Readable, config: LabelledInputConfig) -> Texts:
-    """All texts of a file with their labels; arguments as `iter_labelled`.
+def read_labelled(path: Readable, config: LabelledInputConfig, known: Sequence[str] = ()) -> Texts:
+    """All texts of a file with their labels; arguments as `iter_labelled`, `known` as of `check_label_names`.
 
     Raises:
         DataError: the file or a row cannot be used, there is no usable row, or all labels are numbers
@@ -127,7 +127,7 @@ def read_labelled(path: Readable, config: LabelledInputConfig) -> Texts:
     """
     report = ReadReport()
     texts = _texts(path, tuple(iter_labelled(path, config, report=report)), report)
-    check_label_names((str(item.label) for item in texts.examples), display_name(path), config.label_names)
+    check_label_names((str(item.label) for item in texts.examples), display_name(path), config.label_names, known)
     return texts
 
 
