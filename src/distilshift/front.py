@@ -26,8 +26,9 @@ from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
 from distilshift.inference import cpu_threads
-from distilshift.journal import fingerprint
+from distilshift.journal import difference, fingerprint
 from distilshift.pipeline import adapt
+from distilshift.precision import make_accelerator, where_computed
 from distilshift.predict import latency_ms, load_network
 from distilshift.scan.json_file import read_object
 from distilshift.scatter import Panel, Point, scatter_svg
@@ -113,7 +114,8 @@ def pareto(
     require_pairs([next(iter(corpus))], manifest.pair_column)
     if str(texts) == "-":  # which can be read once
         texts = list(corpus)
-    key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
+    where = where_computed(make_accelerator(shared))
+    key = identity("pareto", shared, where, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     _claim(folder, key)
     bundles = {name: folder / STUDENTS_FOLDER / name for name in planned}
     for name, bundle in bundles.items():
@@ -175,12 +177,8 @@ def _claim(folder: Path, key: dict[str, Any]) -> None:
         if not (students.is_dir() and any(students.iterdir())):  # none was begun: a mistake, and this is it mended
             write_json(mark, {"identity": key, "students": []})
             return
-        changed = sorted(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
-        raise OutputError(
-            f"{folder} holds a comparison with other inputs or options",
-            got=f"a change in {', '.join(changed)}",
-            fix="choose another output, or repeat the first command to continue it",
-        )
+        changed, fix = difference(found if isinstance(found, dict) else {}, key, "choose another output")
+        raise OutputError(f"{folder} holds a comparison that is not this one", got=changed, fix=fix)
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} exists", expected="a new name, or an empty folder", fix="choose another output")
     with output_errors(folder):

@@ -9,6 +9,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
 from distilshift.config import Precision, TrainingConfig
+from distilshift.journal import DEVICE, PRECISION
 
 
 def hardware_multiplies_bf16(device: torch.device) -> bool:
@@ -37,3 +38,9 @@ def resolve_precision(precision: Precision) -> Precision:
         return precision
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return "bf16" if hardware_multiplies_bf16(device) else "fp32"
+
+
+def where_computed(accelerator: Accelerator) -> dict[str, str]:
+    """The kind of device and the precision of a training, which `auto` and the machine decide."""
+    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    return {DEVICE: accelerator.device.type, PRECISION: precision}

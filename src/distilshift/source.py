@@ -30,7 +30,7 @@ from distilshift.files import require_apart
 from distilshift.inference import cpu_threads, forward_all
 from distilshift.loop import Objective, finished, loop_config, train_once
 from distilshift.parallel import Batch, crew_of
-from distilshift.precision import make_accelerator
+from distilshift.precision import make_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
 from distilshift.types import Example, TeachResult
@@ -118,8 +118,9 @@ def teach(
     training, validation = _examples(data, settings)
     settings = telling_of_pairs(settings, training[0])
     names = sorted({str(item.label) for item in training})
-    key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
     accelerator = make_accelerator(settings)
+    texts = fingerprint_examples([*training, *validation])
+    key = identity("teach", settings, where_computed(accelerator), texts=texts)
     with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
         if not placed(folder, overwrite, run, finished("teach")):
             _teach(folder, names, training, validation, settings, accelerator, run, overwrite)

@@ -20,7 +20,7 @@ from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
 from distilshift.loop import loop_config, train_once
 from distilshift.parallel import crew_of
-from distilshift.precision import make_accelerator
+from distilshift.precision import make_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.source import SupervisedObjective
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
@@ -67,13 +67,14 @@ def fine_tune(teacher: Path, examples: Sequence[Example], target_texts: int, con
     raw, _ = raw_teacher(teacher, config.max_length)
     with seeded(config.seed):
         student = build_student(raw, config.student, config.student_layers)
+    accelerator = make_accelerator(config)
     key = identity(
         "bench-labels",
         config,
+        where_computed(accelerator),
         teacher=fingerprint(asdict(read_manifest(teacher))),
         texts=fingerprint_examples(examples),
     )
-    accelerator = make_accelerator(config)
     with cpu_threads(config.threads), open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
         _train(student, examples, equal_epochs(target_texts, len(examples), config), config, accelerator, run)
         write_classifier(output, student, config)
