@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -45,7 +46,7 @@ def require_head(name: str, model: Any, missing: Sequence[str]) -> None:
             f"{name!r} is not a classification checkpoint",
             expected="trained weights for every layer",
             got=f"none for {', '.join(sorted(missing)[:3])}",
-            fix="fine-tune it first: distilshift teach --base-model",
+            fix=f"fine-tune it first: distilshift teach LABELLED --base-model {shlex.quote(name)} -o TEACHER",
         )
     problem = model.config.problem_type
     if model.config.num_labels < 2 or problem not in (None, "single_label_classification"):

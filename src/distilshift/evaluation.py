@@ -76,7 +76,7 @@ def _require_own_form(bundle: Path, manifest: Manifest, config: EvaluateConfig) 
             f"{bundle} is a teacher, which has no {config.model} network",
             expected="model auto, or a student",
             got=config.model,
-            fix="leave the option out",
+            fix="leave --model out, or name the student",
         )
 
 

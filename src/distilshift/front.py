@@ -214,9 +214,8 @@ def _labelled(manifest: Manifest, config: ParetoConfig, shared: InputConfig) -> 
     """The labelled file, read before any student is made, so that hours do not end in a mistake."""
     if config.labelled is None:
         if config.label_names is not None:
-            raise ConfigError(
-                "label_names belong to a labelled file", expected="labelled", got="none", fix="name the file, too"
-            )
+            fix = "name the file with --labelled, or leave --label-names out"
+            raise ConfigError("label_names belong to a labelled file", expected="labelled", got="none", fix=fix)
         return None
     reading: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
     reading |= {"label_column": config.label_column, "label_names": config.label_names}
