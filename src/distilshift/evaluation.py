@@ -102,7 +102,7 @@ def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) ->
             f"{where} has labels that the bundle does not know",
             expected=f"some of {', '.join(names)}",
             got=", ".join(unknown[:5]),
-            fix=f"rename them: --label-names {shlex.quote(_renaming(order, examples))}",
+            fix=f"rename them with --label-names {shlex.quote(_renaming(order, examples))}",
         )
     return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
 

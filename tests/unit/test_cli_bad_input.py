@@ -267,7 +267,7 @@ def test_the_wrong_kind_of_bundle_is_named(
 ):
     (tmp_path / "a.csv").write_text(GOOD)
     line = refused(command(verb, tmp_path / "a.csv", student_bundle if verb == "a" else teacher_bundle))
-    assert f"of the wrong kind: expected {wanted}. Fix: distilshift " in line
+    assert re.search(f"of the wrong kind: expected {wanted}. Fix: .*distilshift ", line)
 
 
 def test_import_of_what_is_no_classifier_is_refused(refused: Any, tmp_path: Path):
@@ -282,7 +282,8 @@ def test_a_base_model_that_is_none_leaves_the_way_free(command: Any, refused: An
     """The corrected command is not taken for another run."""
     data = tmp_path / "a.csv"
     data.write_text(GOOD)
-    assert "cannot load" in refused(command("t", data, tmp_path / "nosuch" / "model"))
+    line = refused(command("t", data, tmp_path / "nosuch" / "model"))
+    assert "got no such folder" in line
     assert run_cli(*command("t", data)).code == 0
 
 
