@@ -19,7 +19,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WIRE = {"int32": _VARINT, "int64": _VARINT, "uint64": _VARINT, "float": _FIXED32, "double": _FIXED64}
 _FORMATS = {"float": "<f", "double": "<d"}
 # What the whole file may have; the largest BERT has some 100,000.
-MAX_FIELDS = 1_000_000
+MAX_FIELDS = 500_000
 # A number that goes on after its tenth byte, has more than 64 bits, an end of zero bits, or no end.
 _BAD_64 = re.compile(rb"[\x80-\xff]{9}[^\x01]|[\x80-\xff](?:\x00|\Z)")
 # A number that begins with four bytes and has more than 32 bits, or 64 that are no negative number of 32.
@@ -95,12 +95,13 @@ class Numbers:
         return found
 
 
-def decode(data: memoryview, schema: Schema) -> Message:
+def decode(data: memoryview, schema: Schema, max_fields: int = MAX_FIELDS) -> Message:
     """Read a message.
 
     Args:
         data: the whole message.
         schema: what it may have.
+        max_fields: how many fields it may have, those of messages in it included.
 
     Returns:
         the fields that are there, by name: `Numbers`, a list of texts, bytes or messages where repeated, one otherwise.
@@ -109,22 +110,22 @@ def decode(data: memoryview, schema: Schema) -> Message:
         WireError: it is cut off; a field is not in the schema, of another wire type, or twice where it may be once; a
             number is longer than it has to be or has more bits than its type; a string is not UTF-8.
     """
-    return _Reader().message(data, schema)
+    return _Reader(max_fields).message(data, schema)
 
 
 class _Reader:
     """One pass over a file; counts the fields, so that a small file cannot fill the memory."""
 
-    def __init__(self) -> None:
-        self._fields = 0
+    def __init__(self, max_fields: int) -> None:
+        self._fields, self._max = 0, max_fields
 
     def message(self, data: memoryview, schema: Schema) -> Message:
         found: Message = {}
         at = 0
         while at < len(data):
             self._fields += 1
-            if self._fields > MAX_FIELDS:
-                raise WireError(f"more than {MAX_FIELDS:,} fields")
+            if self._fields > self._max:
+                raise WireError(f"more than {self._max:,} fields")
             number, wire, at = _key(data, at)
             entry = schema.fields.get(number)
             if entry is None:
