@@ -32,6 +32,7 @@ from scan_wire import (
 
 # Files that external data may name; the fuzz puts them there, so that reading one changes the graph.
 CANARIES = ("weights.bin", "../outside/secret.bin")
+_HALF_AS_OFTEN_BYTES = 8_000
 FORBIDDEN = ("If", "Loop", "Scan", "SequenceMap", "NonZero", "RandomNormal", "Optional", "StringConcat", "Resize")
 
 
@@ -281,10 +282,13 @@ class Mutator:
     def __init__(self, seeds: Mapping[str, bytes]) -> None:
         self._seeds = seeds
         self._apart = {name: taken_apart(data) for name, data in seeds.items()}
+        self._names = sorted(seeds)
+        # A small one takes less time, and more of its changes are in its structure.
+        self._weights = [1 / (1 + len(seeds[name]) / _HALF_AS_OFTEN_BYTES) for name in self._names]
 
     def one(self, rng: random.Random) -> Mutated:
         """A model with a mutation of a random kind; one in five has a second one."""
-        name, kind = rng.choice(sorted(self._seeds)), rng.choice(KINDS)
+        name, kind = rng.choices(self._names, self._weights)[0], rng.choice(KINDS)
         if kind in _RAW:
             return Mutated(kind, name, _RAW[kind](self._seeds[name], rng))
         case = Case(taken_apart(self._seeds[name]), list(self._apart.values()), rng)

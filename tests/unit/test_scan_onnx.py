@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 import scan_oracle
 from distilshift.encoder import input_names, load_classifier
+from distilshift.errors import UnsafeError
 from distilshift.predict import ONNX_FILES
 from distilshift.scan.onnx import check_onnx, read_onnx
 from distilshift.scan.onnx_schema import MODEL
@@ -104,6 +105,18 @@ def test_exports_as_those_of_optimum_pass(tmp_path: Path):
         assert to_proto(read_onnx(tmp_path / name), onnx.ModelProto()) == onnx.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3, 6, 7, 9, 10, 11, 12, 13, 16, 21, 22])
+def test_numbers_of_each_type_are_read_in_the_field_of_their_type(tmp_path: Path, kind: int):
+    model = small_network(20)
+    model.graph.initializer.append(helper.make_tensor("t", kind, [3], [1, 0, 1]))
+    onnx.save(model, tmp_path / "a.onnx")
+    assert check_onnx(tmp_path / "a.onnx").constants["2 t"] == (3,)
+    model.graph.initializer[-1].dims[0] = 5
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(UnsafeError, match=r"the tensor 't' of shape \[5\]"):
+        check_onnx(tmp_path / "a.onnx")
+
+
 # What hides a field from a reader that takes a key as it is; onnxruntime takes its lower 32 bits.
 def wide(number: int, wire: int = BYTES) -> bytes:
     return varint(number << 3 | wire | 5 << 32)
@@ -170,7 +183,7 @@ def test_packed_and_unpacked_numbers_read_alike(tmp_path: Path):
 def test_onnxruntime_sees_the_scanners_graph_of_what_passes(networks: dict[str, bytes], oracle: Oracle):
     """A short run of benchmarks/scan_fuzz.py; its record has the long one."""
     mutator, outcomes, kinds = Mutator(networks), Counter(), Counter()
-    for index in range(300):
+    for index in range(200):
         made = mutator.one(random.Random(f"unit:{index}"))
         outcome = oracle.outcome(made.data)
         assert not outcome.startswith((OTHER, CRASH)), (index, made.kind, made.seed, outcome)
@@ -178,7 +191,7 @@ def test_onnxruntime_sees_the_scanners_graph_of_what_passes(networks: dict[str, 
         kinds[made.kind] += 1
     assert set(kinds) == set(KINDS)
     assert outcomes[EQUAL] > 20
-    assert outcomes[REFUSED] > 100
+    assert outcomes[REFUSED] > 80
 
 
 def test_the_oracle_notices_another_graph(oracle: Oracle, monkeypatch: pytest.MonkeyPatch):

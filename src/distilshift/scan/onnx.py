@@ -160,7 +160,8 @@ class _Check:
             taken, enough = len(tensor["raw_data"]), math.ceil(size * item) == len(tensor["raw_data"])
         elif held == [_DATA_FIELDS.get(kind, "int32_data")]:
             numbers = tensor[held[0]]
-            taken, enough = numbers.size_bytes, math.ceil(size * min(1, 2 * item)) == len(numbers)
+            # One number an entry, but two of 4 bits.
+            taken, enough = numbers.size_bytes, math.ceil(size * min(1, item)) == len(numbers)
         else:
             taken, enough = 0, size == 0 and not held
         if not enough:

@@ -201,6 +201,8 @@ def _text(name: str, kind: str, data: memoryview) -> memoryview | str:
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """A whole number of at most ten bytes, and where the next thing begins."""
+    if at < len(data) and data[at] < 0x80:  # nearly all are short
+        return data[at], at + 1
     value = 0
     for index, byte in enumerate(data[at : at + 10]):
         value |= (byte & 0x7F) << (7 * index)
