@@ -236,7 +236,7 @@ def add_node(kind: str, domain: str = "", **attributes: Any) -> Change:
 
 
 NETWORKS: dict[str, tuple[Change, str]] = {
-    "data outside": (external("../../../../etc/passwd"), "the tensor 'table' with data in another file"),
+    "data outside": (external("../../../../etc/passwd"), "got a tensor with data in another file"),
     "data at an absolute path": (external("/etc/passwd"), "data in another file"),
     "data beside it": (external("weights.bin"), "data in another file"),
     "operator of a library": (add_node("Steal", "evil.ops"), "the operator 'evil.ops:Steal'"),
@@ -260,7 +260,7 @@ NETWORKS: dict[str, tuple[Change, str]] = {
     "an absurd shape": (claims([HUGE, 2]), r"of shape \[1000000000000, 2\] in .* bytes"),
     "a negative shape": (claims([-1, 2]), "of shape"),
     "a shape that overflows": (claims([2**62, 4]), "of shape"),
-    "many dimensions": (claims([1] * 100), "of shape"),
+    "many dimensions": (claims([1] * 100), "a shape of 100 dimensions"),
     "text for numbers": (
         edit_onnx(lambda m: setattr(initializer(m), "data_type", TensorProto.STRING)),
         "of data type 8",
@@ -269,9 +269,9 @@ NETWORKS: dict[str, tuple[Change, str]] = {
         add_node("Constant", value=TensorProto(data_type=1, dims=[HUGE], float_data=[1.0])),
         "of shape",
     ),
-    "two graphs": (append("onnx/model.onnx", b"\x3a\x00"), "2 graphs"),
+    "two graphs": (append("onnx/model.onnx", b"\x3a\x00"), "graph twice"),
     "a cut file": (lambda b: (b / "onnx/model.onnx").write_bytes((b / "onnx/model.onnx").read_bytes()[:-9]), "ONNX"),
-    "no graph": (write("onnx/model.onnx", b"\x08\x0a"), "0 graphs"),
+    "no graph": (write("onnx/model.onnx", b"\x08\x0a"), "no graph"),
 }
 
 
