@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
-from operator import itemgetter
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -62,63 +61,98 @@ class TextTokens:
         """
         found = Windows([], [], [])
         with _told():
-            if self._memory is not None and all([item.pair is None for item in examples]):
-                for item in examples:
-                    self._add_remembered(item.text, self._memory, found)
-            else:
-                pairs = [item.text if item.pair is None else (item.text, item.pair) for item in examples]
-                for item, first in zip(examples, self._tokenizer.encode_batch(pairs), strict=True):
-                    self._add_encoded(item, first, found)
+            for sides in self._sides(examples):
+                self._add(sides, found)
         return found
 
-    def _add_remembered(self, text: str, memory: WordMemory, found: Windows) -> None:
-        ids = memory.ids(text, self._most * memory.room + 1)  # one more, to see that a text goes on
-        runs: list[Sequence[int]] = [ids]
-        if len(ids) > memory.room:
-            runs = [run for (run,) in windows_of([ids], self._word_starts, memory.room, self._most)]
-        found.ids.extend([*memory.before, *run, *memory.after] for run in runs)
-        found.type_ids.extend([0] * len(row) for row in found.ids[-len(runs) :])
-        found.counts.append(len(runs))
+    def _sides(self, examples: Sequence[Example]) -> Iterator[Rows]:
+        """Token ids of each text, or of both texts of each pair, without special tokens."""
+        if self._memory is not None and all([item.pair is None for item in examples]):
+            most = self._most * self._frames[0].room + 1  # one more shows that the text goes on
+            for item in examples:
+                yield [self._memory.ids(item.text, most)]
+            return
+        # Each text alone: truncating a pair takes the tokenizer as long as the product of both lengths.
+        texts = [text for item in examples for text in (item.text, item.pair) if text is not None]
+        encoded = map(_all_ids, self._tokenizer.encode_batch(texts, add_special_tokens=False))
+        for item in examples:
+            yield list(islice(encoded, 1 if item.pair is None else 2))
 
-    def _add_encoded(self, item: Example, first: Encoding, found: Windows) -> None:
-        """Add the windows of a text; `first` is its beginning, as the tokenizer truncates it."""
-        rows = [(first.ids, first.type_ids)]
-        if self._most > 1 and first.overflowing:
-            room = int((self._tokenizer.truncation or {})["max_length"]) - first.sequence_ids.count(None)
-            windows = windows_of(self._sides(item, first), self._word_starts, room, self._most)
-            rows = [_framed(window, first) for window in windows]
-        found.ids.extend(ids for ids, _ in rows)
-        found.type_ids.extend(types for _, types in rows)
-        found.counts.append(len(rows))
+    def _add(self, sides: Rows, found: Windows) -> None:
+        frame, windows = self._frames[len(sides) - 1], [sides]
+        if sum(map(len, sides)) > frame.room:
+            windows = list(windows_of(sides, self._word_starts, frame.room, self._most))
+        for window in windows:
+            ids, types = frame.row(window)
+            found.ids.append(ids)
+            found.type_ids.append(types)
+        found.counts.append(len(windows))
 
-    def _sides(self, item: Example, first: Encoding) -> Rows:
-        """All token ids of the text, or of both texts of a pair, without special tokens."""
-        if item.pair is None:
-            return [_text_ids(first)]
-        both = (item.text, item.pair)
-        return [_text_ids(self._tokenizer.encode(text, add_special_tokens=False)) for text in both]
+    @cached_property
+    def _frames(self) -> list[_Frame]:
+        """Of a text, and of a pair."""
+        return [_frame_of(self._tokenizer, sides) for sides in (1, 2)]
 
     @cached_property
     def _word_starts(self) -> bytes:
         return starting_words(self._tokenizer.get_vocab())
 
 
-def _text_ids(encoding: Encoding) -> list[int]:
-    """All ids of a single text but the special ones, those that were truncated included."""
-    parts = (encoding, *encoding.overflowing)
-    return [
-        piece for part in parts for piece, kind in zip(part.ids, part.sequence_ids, strict=True) if kind is not None
-    ]
+def _all_ids(encoding: Encoding) -> list[int]:
+    """The ids of a text, those that the tokenizer truncated included."""
+    return [*encoding.ids, *chain.from_iterable(part.ids for part in encoding.overflowing)]
 
 
-def _framed(window: Sequence[Sequence[int]], like: Encoding) -> tuple[list[int], list[int]]:
-    """Ids and type ids of a window, with the special tokens that `like`, a row of the same text, has around its ids."""
-    kinds, ids, types = like.sequence_ids, [], []  # type: list[int | None], list[int], list[int]
-    for kind, each in groupby(zip(kinds, like.ids, like.type_ids, strict=True), key=itemgetter(0)):
-        _, own_ids, own_types = zip(*each, strict=True)
-        ids += own_ids if kind is None else window[kind]
-        types += own_types if kind is None else own_types[:1] * len(window[kind])
-    return ids, types
+@dataclass(frozen=True)
+class _Frame:
+    """What stands around a text, or around both texts of a pair.
+
+    Attributes:
+        special: ids of the special tokens before, between and after the texts.
+        special_types: type ids of these.
+        types: the type id of each text.
+        room: tokens that fit between the special ones.
+    """
+
+    special: Rows
+    special_types: Rows
+    types: list[int]
+    room: int
+
+    def row(self, window: Sequence[list[int]]) -> tuple[list[int], list[int]]:
+        """Ids and type ids of a window of these texts."""
+        ids, types = list(self.special[0]), list(self.special_types[0])
+        rest = zip(window, self.types, self.special[1:], self.special_types[1:], strict=True)
+        for side, kind, special, special_types in rest:
+            ids += side
+            ids += special
+            types += [kind] * len(side)
+            types += special_types
+        return ids, types
+
+
+def _frame_of(tokenizer: Tokenizer, sides: int) -> _Frame:
+    """The frame of one text or of two.
+
+    Raises:
+        BundleError: the tokenizer makes no token of a letter, and has no added tokens either.
+    """
+    # Added tokens are found in any text; of a letter, some tokenizers make nothing.
+    probe = next((added.content for added in tokenizer.get_added_tokens_decoder().values()), "a")
+    encoding = tokenizer.encode(probe, probe if sides == 2 else None)
+    special, special_types, types = [[]], [[]], []  # type: Rows, Rows, list[int]
+    for piece, kind, side in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
+        if side is None:
+            special[-1].append(piece)
+            special_types[-1].append(kind)
+        elif side == len(types):
+            types.append(kind)
+            special.append([])
+            special_types.append([])
+    if len(types) != sides:
+        raise BundleError("the tokenizer fails on a text", got=f"no token for {probe!r}", fix="make the student again")
+    room = int((tokenizer.truncation or {})["max_length"]) - sum(map(len, special))
+    return _Frame(special, special_types, types, room)
 
 
 @contextmanager

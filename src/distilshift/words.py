@@ -24,10 +24,6 @@ class WordMemory:
 
     Args:
         tokenizer: one of which `splits_at_spaces` is true; it truncates texts.
-
-    Attributes:
-        before, after: the special tokens around every text.
-        room: tokens that fit between them.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -36,8 +32,7 @@ class WordMemory:
         self._longest = min(LONGEST_WORD, tokenizer.model.max_input_chars_per_word)
         # An added piece of such letters and signs would be cut out of words, and leave other words.
         self._plain = not any(_is_plain(added.content) for added in _added(tokenizer))
-        self.before, self.after = _frame(tokenizer)
-        self.room = int((tokenizer.truncation or {})["max_length"]) - len(self.before) - len(self.after)
+        self._part = int((tokenizer.truncation or {})["max_length"])
 
     def ids(self, text: str, most: int) -> list[int]:
         """Return the first `most` token ids of a text, without special tokens."""
@@ -45,8 +40,8 @@ class WordMemory:
             self._seen = {}  # a new one: another thread may be reading in the old one
         seen, words = self._seen, text.split(" ")
         found: list[int] = []
-        for start in range(0, len(words), self.room):  # as a rule once: words that are cut off are not looked at
-            part = words[start : start + self.room]
+        for start in range(0, len(words), self._part):  # words that are cut off are not looked at
+            part = words[start : start + self._part]
             if unseen := [word for word in part if word not in seen]:
                 asked = self._asked(unseen)
                 seen.update({word: ids for word, ids in asked.items() if len(word) <= LONGEST_WORD})

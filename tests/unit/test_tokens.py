@@ -145,7 +145,7 @@ def test_the_teacher_reads_the_windows_of_the_device(family: str, tmp_path: Path
     device = Tokenizer.from_file(str(tmp_path / "c" / "tokenizer.json"))
     device.no_padding()
     device.enable_truncation(LENGTH)
-    texts = [Example(sentence * count) for sentence in SENTENCES.values() for count in (1, 9, 99)]
+    texts = [Example(sentence * count) for sentence in SENTENCES.values() for count in (1, 9, 30)]
     pairs = [Example(item.text, other.text) for item, other in zip(texts, texts[1:] + texts[:1], strict=True)]
     for examples in (texts, pairs):
         found = TextTokens(device, 6).windows(examples)

@@ -15,8 +15,8 @@ SLACK = 1 / 8
 
 
 def windows_of(
-    sides: Sequence[Sequence[int]], word_starts: Sequence[int], room: int, most: int
-) -> Iterator[list[Sequence[int]]]:
+    sides: Sequence[list[int]], word_starts: Sequence[int], room: int, most: int
+) -> Iterator[list[list[int]]]:
     """Yield the token ids of each window, of one text or of a pair.
 
     Of a pair, the longer text is cut; the shorter one is repeated in each window. If the shorter one takes more than
