@@ -1,4 +1,4 @@
-"""The device's tokenizer: loaded, held against the model, and asked for the ids of texts and pairs."""
+"""The device's tokenizer: loaded, held against the model, and asked for the windows of texts and pairs."""
 
 from __future__ import annotations
 
