@@ -23,6 +23,7 @@ from distilshift.errors import ModelError
 from distilshift.model_folder import Use, near_names, require_model
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
 from distilshift.scan.folder import check_checkpoint
+from distilshift.tokens import TextTokens, Windows
 from distilshift.types import Example
 
 transformers.logging.set_verbosity_error()
@@ -76,6 +77,14 @@ class Classifier:
             verbose=False,
         )
         return TokenShard.from_rows(encoded["input_ids"], encoded["token_type_ids"])
+
+    def windows(self, examples: Sequence[Example], most: int) -> Windows:
+        """Token ids of texts or pairs, in up to `most` windows of at most `max_length` tokens."""
+        tokenizer = self.tokenizer.backend_tokenizer
+        tokenizer.no_padding()
+        # Its other users set it at each call, too.
+        tokenizer.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
+        return TextTokens(tokenizer, most, remember=False).windows(examples)
 
     def inputs(self, store: TokenStore, indices: NDArray[np.integer], device: torch.device) -> dict[str, Tensor]:
         """The model's own named inputs for these texts, each (len(indices), width), int64."""
