@@ -1,8 +1,8 @@
 """Which epoch's weights to keep, and what the validation texts say about them without having chosen them.
 
-The best of several epochs looks better on the texts that chose it than it is. So the statistics are cross-fitted: the
-validation texts are divided into folds, and each fold is predicted by the epoch, and on the scale of the temperature,
-that the other folds choose. What is counted on these predictions has seen neither choice.
+The best of several epochs looks better on the texts that chose it than it is: with four equally good epochs and 160
+texts, by about two points of accuracy. So the statistics are cross-fitted: the validation texts are divided into five
+folds, and each fold is predicted by the epoch that the other four choose. All folds count, unlike with a held-out part.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from distilshift.bundle import Statistics
 from distilshift.calibration import fit_temperature, source_statistics
 from distilshift.metrics import accuracy, confusion_matrix, macro_f1, negative_log_likelihood, softmax
 
-FOLDS = 10
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,20 @@ def validated_statistics(validation: Validation, class_counts: Sequence[int], se
     """
     chosen, labels = validation.logits[validation.best_epoch()], validation.labels
     counts, temperature = np.array(class_counts), fit_temperature(chosen, labels)
-    found = source_statistics(_cross_fitted(validation, seed, temperature), labels, counts / counts.sum(), seed)
+    found = source_statistics(_cross_fitted(validation, seed), labels, counts / counts.sum(), seed)
     return replace(found, temperature=temperature * found.temperature, class_counts=counts.tolist())
 
 
-def _cross_fitted(validation: Validation, seed: int, temperature: float) -> NDArray[np.float32]:
-    """Calibrated logits, (texts, classes): each fold's by the epoch and the temperature that the other folds choose."""
+def _cross_fitted(validation: Validation, seed: int) -> NDArray[np.float32]:
+    """Logits, (texts, classes), of each fold by the epoch that the other folds choose, each epoch's calibrated."""
     labels = validation.labels
-    if len(labels) < 2:  # no other text can choose
-        return validation.logits[validation.best_epoch()] / np.float32(temperature)
-    folds, crossed = folds_of(labels, seed), np.empty_like(validation.logits[0])
+    folds, scaled = folds_of(labels, seed), {}
+    crossed = np.empty_like(validation.logits[0])
     for fold in range(folds.max() + 1):
-        others = folds != fold
-        logits = validation.logits[validation.best_epoch(others)]
-        crossed[~others] = logits[~others] / np.float32(fit_temperature(logits[others], labels[others]))
+        own = folds == fold
+        epoch = validation.best_epoch(None if own.all() else ~own)
+        if epoch not in scaled:
+            logits = validation.logits[epoch]
+            scaled[epoch] = logits / np.float32(fit_temperature(logits, labels))
+        crossed[own] = scaled[epoch][own]
     return crossed

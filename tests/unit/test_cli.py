@@ -308,8 +308,9 @@ def test_evaluate_prints_and_writes_what_the_api_gives(
     done = run_cli("evaluate", bundle, source_file, "--json", tmp_path / "out.json")
     assert done.code == 0
     text = " ".join(done.out.split())
-    assert f"200 texts: accuracy 100.0%, macro-F1 1.000, calibration error {wanted.calibration_error:.3f}" in text
-    assert "│ positive │ 0 │ 100 │" in text
+    accuracies = "accuracy 100.0%, balanced accuracy 100.0%, macro-F1 1.000"
+    assert f"200 texts: {accuracies}, calibration error {wanted.calibration_error:.3f}" in text
+    assert "│ positive │ 0 │ 100 │ 100.0% │" in text
     written = json.loads((tmp_path / "out.json").read_text())
     assert written == json.loads(json.dumps(asdict(wanted)))
 
@@ -328,7 +329,7 @@ def test_numbers_are_written_though_nobody_reads_them(student_bundle: Path, sour
     assert json.loads((tmp_path / "out.json").read_text())["examples"] == 200
 
 
-@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 7), ("teacher_bundle", 5)])
+@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 8), ("teacher_bundle", 6)])
 def test_inspect_verifies_and_shows(run_cli: Any, request: pytest.FixtureRequest, kind: str, files: int):
     bundle = request.getfixturevalue(kind)
     done = run_cli("inspect", bundle)
