@@ -74,25 +74,27 @@ def teach(
     training, validation = _examples(data, settings)
     settings = telling_of_pairs(settings, training[0])
     names = class_order([str(item.label) for item in training], settings.label_names)
-    _report_classes(names, training, settings)
+    counts = class_counts(names, training)
+    class_weights(settings.class_weights, names, counts)  # unusable ones are refused before any work
     key = identity("teach", settings, texts=fingerprint([*map(fingerprint_examples, (training, validation))]))
     with (
         own_accelerator(settings) as accelerator,
         cpu_threads(settings.threads),
         open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run,
     ):
+        leads = run.crew.leads
+        if leads:
+            _report_classes(names, counts)
         if not placed(folder, overwrite, run, finished("teach")):
             _teach(folder, names, training, validation, settings, accelerator, run, overwrite)
     result = _result(folder, read_manifest(folder, "teacher"), time.perf_counter() - start)
-    for warning in result.warnings:
+    for warning in result.warnings if leads else ():
         _LOG.warning("%s", warning)
     return result
 
 
-def _report_classes(names: Sequence[str], training: Sequence[Example], config: TeachConfig) -> None:
-    """Say which classes there are before the training, which may be long, and refuse unusable weights."""
-    counts = class_counts(names, training)
-    class_weights(config.class_weights, names, counts)
+def _report_classes(names: Sequence[str], counts: Sequence[int]) -> None:
+    """Say which classes there are before the training, which may be long."""
     shown = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
     _LOG.info("%d classes, training texts: %s", len(names), shown)
     for warning in name_warnings(names):
