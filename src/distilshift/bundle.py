@@ -38,6 +38,10 @@ class Statistics:
             a bundle that was made before these were counted.
         atc_threshold: `select.atc_threshold` of the calibrated predictions' negative entropies, in nats.
         atc_thresholds: quantiles of that threshold over bootstrap samples, ascending: its sampling error.
+        balanced_accuracy, macro_f1: 0 to 1.
+        class_recall: share of the validation texts of each class that are predicted as it; None for a class that has
+            none.
+        class_counts: training texts of each class.
     """
 
     class_prior: list[float]
@@ -47,6 +51,10 @@ class Statistics:
     validation_confidence: float | None = None
     atc_threshold: float | None = None
     atc_thresholds: list[float] | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    class_recall: list[float | None] | None = None
+    class_counts: list[int] | None = None
 
 
 @dataclass(frozen=True)

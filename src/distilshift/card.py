@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distilshift.bundle import Manifest
+from distilshift.teacher_report import class_records, prediction_warnings
 
 # What an accepted adaptation was, where it was not the teacher that changed.
 ACCEPTED = {
@@ -205,5 +206,24 @@ def teacher_card(manifest: Manifest) -> str:
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
         f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
         f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        f"{_classes_section(manifest)}"
         "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
+    )
+
+
+def _classes_section(manifest: Manifest) -> str:
+    """How the teacher does on each class; empty for an older bundle, whose card does not say it."""
+    known = manifest.statistics
+    if known is None or known.balanced_accuracy is None or known.macro_f1 is None:
+        return ""
+    rows = [
+        f"| {each.name} | {'–' if each.training_texts is None else f'{each.training_texts:,}'} | "
+        f"{each.validation_texts:,} | {'–' if each.recall is None else f'{each.recall:.1%}'} |"
+        for each in class_records(manifest.label_names, known)
+    ]
+    table = "\n".join(["| class | training texts | held-out texts | recall |", "|---|---|---|---|", *rows])
+    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known))
+    return (
+        f"On the held-out texts: balanced accuracy {known.balanced_accuracy:.3f}, macro-F1 {known.macro_f1:.3f}.\n\n"
+        f"{table}\n\n{warnings}"
     )

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
 from distilshift.data.check import named, require_pairs, require_usable
-from distilshift.data.labels import is_number
+from distilshift.data.labels import is_number, sorted_labels
 from distilshift.data.read import read_labelled
 from distilshift.errors import ConfigError, DataError
 from distilshift.metrics import (
     accuracy,
+    balanced_accuracy,
     calibration_error,
+    class_recalls,
     confusion_matrix,
     macro_f1,
     negative_log_likelihood,
@@ -86,17 +88,19 @@ def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: 
     return Evaluation(
         examples=len(labels),
         accuracy=accuracy(confusion),
+        balanced_accuracy=balanced_accuracy(confusion),
         macro_f1=macro_f1(confusion),
         calibration_error=calibration_error(probabilities, labels),
         negative_log_likelihood=negative_log_likelihood(probabilities, labels),
         label_names=tuple(label_names),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        class_recall=tuple(class_recalls(confusion)),
     )
 
 
 def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) -> NDArray[np.int64]:
     order = {name: index for index, name in enumerate(names)}
-    unknown = sorted({str(item.label) for item in examples} - set(order))
+    unknown = sorted_labels({str(item.label) for item in examples} - set(order))
     if unknown:
         raise DataError(
             f"{where} has labels that the bundle does not know",

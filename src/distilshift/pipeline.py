@@ -32,7 +32,7 @@ from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
 from distilshift.parallel import crew_of
 from distilshift.parts import read_parts
-from distilshift.precision import make_accelerator, where_computed
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.second_opinion import SecondOpinion, second_opinion
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
@@ -93,10 +93,17 @@ def adapt(
     if cache:
         with output_errors(Path(cache)):  # not after the first pass
             Path(cache).mkdir(parents=True, exist_ok=True)
-    accelerator = make_accelerator(settings)
     inputs = {"teacher": fingerprint(asdict(manifest)), "texts": corpus.sha256}
-    key = identity("adapt", settings, where_computed(accelerator), **inputs)
-    with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+    with (
+        own_accelerator(settings) as accelerator,
+        cpu_threads(settings.threads),
+        open_run(
+            run_path(folder),
+            identity("adapt", settings, where_computed(accelerator), **inputs),
+            fresh,
+            crew_of(accelerator),
+        ) as run,
+    ):
         run.shared = Path(cache) if cache else None
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
@@ -104,7 +111,7 @@ def adapt(
             else:
                 made = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
-                write_student(folder, made, manifest, settings, overwrite)
+                write_student(folder, made, manifest, settings, overwrite, run)
     summary = read_manifest(folder, "student").runtime or {}
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
 

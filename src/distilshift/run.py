@@ -77,6 +77,10 @@ class RunDirectory:
     def __contains__(self, name: str) -> bool:
         return name in self._journal["files"]
 
+    def names(self) -> list[str]:
+        """The names of all saved files, in alphabetical order."""
+        return sorted(self._journal["files"])
+
     def is_empty(self) -> bool:
         """Whether nothing is saved that a later start could use."""
         return not self._journal["files"]

@@ -140,16 +140,24 @@ def fingerprint_examples(examples: Sequence[Example]) -> str:
 def peak_memory_bytes() -> int:
     """The most memory (resident set) that this process has held at once."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; there, getrusage begins with the peak of the process that started this one
-        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(kilobytes) * 1024
+    # On Linux, getrusage begins with the peak of the process that started this one; some sandboxes lack the line.
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the code inside, and leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the code inside, and leave the caller's random state as it was.
+
+    Args:
+        seed: of the CPU's generator, and of the device's.
+        device: where the code draws as well; other devices are left alone, since forking them all costs time.
+    """
+    kind, devices = ("cpu", []) if device is None or device.type == "cpu" else (device.type, [device])
+    with torch.random.fork_rng(devices=devices, device_type=kind):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.get_device_module(kind).manual_seed(seed)
         yield

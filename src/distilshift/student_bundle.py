@@ -27,8 +27,10 @@ from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import quantise
+from distilshift.run import RunDirectory
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
+from distilshift.training_log import write_training_log
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 
@@ -62,8 +64,10 @@ class Distilled:
     shape: dict[str, Any]
 
 
-def write_student(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
-    """Export, measure, and write the bundle."""
+def write_student(
+    folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool, run: RunDirectory
+) -> None:
+    """Export, measure, and write the bundle, with the losses of the run's trainings."""
     student = made.student
     manifest = Manifest(
         kind="student",
@@ -85,6 +89,7 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
         summary["size_bytes"] = device_bytes(new, summary["default"])
         summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
+        write_training_log(new, run)
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
 
 

@@ -33,6 +33,23 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class ClassRecord:
+    """A class of a teacher.
+
+    Attributes:
+        name: its label.
+        training_texts: how many there are; None if the bundle does not say.
+        validation_texts: how many there are.
+        recall: share of the validation texts that are predicted as this class, 0 to 1; None if there are none.
+    """
+
+    name: str
+    training_texts: int | None
+    validation_texts: int
+    recall: float | None
+
+
+@dataclass(frozen=True)
 class TeachResult:
     """What `teach` made.
 
@@ -41,12 +58,19 @@ class TeachResult:
         validation_accuracy: share of source validation texts labelled right, 0 to 1.
         temperature: the calibration temperature (dimensionless; logits are divided by it).
         seconds: wall time.
+        balanced_accuracy, macro_f1: of the same texts, 0 to 1.
+        classes: one record for each class, in the order of the logits.
+        warnings: sentences about classes that are never predicted.
     """
 
     bundle: Path
     validation_accuracy: float
     temperature: float
     seconds: float
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    classes: tuple[ClassRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +97,12 @@ class Evaluation:
     Attributes:
         examples: number of texts.
         accuracy, macro_f1: 0 to 1.
+        balanced_accuracy: mean recall over the classes that have texts, 0 to 1.
         calibration_error: expected calibration error over 15 equal-width bins, 0 to 1.
         negative_log_likelihood: mean, in nats.
         label_names: class names; the order of `confusion`.
         confusion: confusion[i][j] counts texts of class i predicted as class j.
+        class_recall: share of each class's texts that are predicted as it; None for a class without a text.
     """
 
     examples: int
@@ -86,3 +112,5 @@ class Evaluation:
     negative_log_likelihood: float
     label_names: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    balanced_accuracy: float
+    class_recall: tuple[float | None, ...]

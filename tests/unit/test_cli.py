@@ -226,8 +226,9 @@ def test_what_is_no_file_is_not_replaced(run_cli: Any, student_bundle: Path, tmp
 
 def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
     names = ("[/pos]", "[neg]\x1b[2J")
-    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, ((1, 0), (1, 1))))
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, ((1, 0), (1, 1)), 0.75, (1.0, 0.5)))
     shown = capsys.readouterr().out
+    assert ("balanced accuracy 75.0%" in shown, "100.0%" in shown) == (True, True)
     assert shown.count("[/pos]") == shown.count("[neg][2J") == 2
     assert "\x1b" not in shown
 
@@ -235,10 +236,10 @@ def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
 def test_a_table_of_many_classes_is_whole(capsys: pytest.CaptureFixture[str]):
     names = tuple(f"the class of the number {index}" for index in range(24))
     confusion = tuple(tuple(1000 + 24 * row + column for column in range(24)) for row in range(24))
-    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, confusion))
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, confusion, 0.5, (None,) * len(names)))
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    assert rows == [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
+    assert rows == [[name, *map(str, row), "–"] for name, row in zip(names, confusion, strict=True)]
 
 
 def test_a_teacher_is_measured_on_whole_texts_as_its_student_is(run_cli: Any, teacher_bundle: Path, tmp_path: Path):
@@ -307,8 +308,9 @@ def test_evaluate_prints_and_writes_what_the_api_gives(
     done = run_cli("evaluate", bundle, source_file, "--json", tmp_path / "out.json")
     assert done.code == 0
     text = " ".join(done.out.split())
-    assert f"200 texts: accuracy 100.0%, macro-F1 1.000, calibration error {wanted.calibration_error:.3f}" in text
-    assert "│ positive │ 0 │ 100 │" in text
+    accuracies = "accuracy 100.0%, balanced accuracy 100.0%, macro-F1 1.000"
+    assert f"200 texts: {accuracies}, calibration error {wanted.calibration_error:.3f}" in text
+    assert "│ positive │ 0 │ 100 │ 100.0% │" in text
     written = json.loads((tmp_path / "out.json").read_text())
     assert written == json.loads(json.dumps(asdict(wanted)))
 
@@ -327,7 +329,7 @@ def test_numbers_are_written_though_nobody_reads_them(student_bundle: Path, sour
     assert json.loads((tmp_path / "out.json").read_text())["examples"] == 200
 
 
-@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 7), ("teacher_bundle", 5)])
+@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 8), ("teacher_bundle", 6)])
 def test_inspect_verifies_and_shows(run_cli: Any, request: pytest.FixtureRequest, kind: str, files: int):
     bundle = request.getfixturevalue(kind)
     done = run_cli("inspect", bundle)

@@ -48,13 +48,13 @@ def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **op
 def _show(result: Evaluation) -> None:
     console = Console()
     click.echo(
-        f"{result.examples} texts: accuracy {result.accuracy:.1%}, macro-F1 {result.macro_f1:.3f}, "
-        f"calibration error {result.calibration_error:.3f}, negative log-likelihood "
+        f"{result.examples} texts: accuracy {result.accuracy:.1%}, balanced accuracy {result.balanced_accuracy:.1%}, "
+        f"macro-F1 {result.macro_f1:.3f}, calibration error {result.calibration_error:.3f}, negative log-likelihood "
         f"{result.negative_log_likelihood:.3f} nats"
     )
     names = [Text(printable(name)) for name in result.label_names]
-    table = Table("label \\ predicted", *map(Column, names))
-    for name, row in zip(names, result.confusion, strict=True):
-        table.add_row(name, *map(str, row))
+    table = Table("label \\ predicted", *map(Column, names), "recall")
+    for name, row, recall in zip(names, result.confusion, result.class_recall, strict=True):
+        table.add_row(name, *map(str, row), "–" if recall is None else f"{recall:.1%}")
     widest = table.__rich_measure__(console, console.options.update(max_width=_MAX_WIDTH)).maximum
     Console(width=max(console.width, widest)).print(table)  # a line that wraps is read more easily than half a number

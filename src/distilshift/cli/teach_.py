@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import rich_click as click
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from distilshift.cli.launch import launched, rank
-from distilshift.cli.options import StageCall, stage_options
+from distilshift.cli.options import StageCall, printable, stage_options
 from distilshift.config import TeachConfig
+from distilshift.types import TeachResult
 
 
 @click.command(name="teach")
@@ -23,7 +27,17 @@ def command(data: str, call: StageCall[TeachConfig]) -> None:
 
     result = teach(data, call.output, call.config, overwrite=call.overwrite, fresh=call.fresh)
     if not rank():
-        click.echo(
-            f"Teacher in {result.bundle}: {result.validation_accuracy:.1%} on held-out source texts, "
-            f"{result.seconds:.0f} s."
-        )
+        _show(result)
+
+
+def _show(result: TeachResult) -> None:
+    click.echo(
+        f"Teacher in {result.bundle}: {result.validation_accuracy:.1%} on held-out source texts (balanced accuracy "
+        f"{result.balanced_accuracy:.1%}, macro-F1 {result.macro_f1:.3f}), {result.seconds:.0f} s."
+    )
+    numbers = ("training texts", "held-out texts", "recall")
+    table = Table("class", *(Column(name, justify="right") for name in numbers))
+    for each in result.classes:
+        recall = "–" if each.recall is None else f"{each.recall:.1%}"
+        table.add_row(Text(printable(each.name)), f"{each.training_texts:,}", f"{each.validation_texts:,}", recall)
+    Console().print(table)

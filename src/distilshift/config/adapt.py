@@ -157,7 +157,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         False, "Drop hidden units, as the encoder was trained with, while the teacher adapts and the student learns."
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
-    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+    weight_decay: Annotated[float, Ge(0)] = option(
+        0.01, "AdamW's decoupled weight decay; not for biases and normalization weights."
+    )
     min_agreement: Annotated[float, Ge(0), Le(1)] = option(
         0.99, "int8 becomes the default model only if it labels this share of target texts as fp32 does."
     )

@@ -39,8 +39,14 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = option(
         0.1, "Share of the target spread over all classes; adaptation needs a teacher that is not overconfident."
     )
+    class_weights: str | dict[str, float] = option(
+        "none",
+        "Weights of the classes in the loss: none, balanced (the rarer, the more), or numbers, as 'rare=5,common=1'.",
+    )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
-    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+    weight_decay: Annotated[float, Ge(0)] = option(
+        0.01, "AdamW's decoupled weight decay; not for biases and normalization weights."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

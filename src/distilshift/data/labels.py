@@ -101,6 +101,33 @@ def is_number(label: str) -> bool:
     return bool(_NUMBER.fullmatch(label))
 
 
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """Distinct labels in order: by value if all of them are numbers, such as -1, 2 and 10; else alphabetically."""
+    distinct = set(labels)
+    if distinct and all(map(is_number, distinct)):
+        return sorted(distinct, key=lambda label: (float(label), label))
+    return sorted(distinct)
+
+
+def class_order(labels: Iterable[str], option: str | None) -> list[str]:
+    """The distinct class names in the order in which a classifier has them.
+
+    Classes that `label_names` gives to numbers keep the order of these numbers; others are in that of `sorted_labels`.
+
+    Args:
+        labels: class names, as `label_namer` gives them.
+        option: `label_names` as configured.
+    """
+    names = sorted_labels(labels)
+    if option is None or option.strip() == AS_IS:
+        return names
+    mapping = label_mapping(option)
+    if not all(map(is_number, mapping)):
+        return names
+    numbered = dict.fromkeys(mapping[number] for number in sorted_labels(mapping))
+    return sorted(names, key=list(numbered).index)
+
+
 def check_label_names(labels: Iterable[str], name: str, option: str | None, known: Sequence[str] = ()) -> None:
     """Refuse numbers as class names, unless they were asked for.
 
@@ -113,10 +140,9 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None, know
     Raises:
         DataError: all labels are numbers and nobody named them, or they are ratings on a continuous scale.
     """
-    distinct = set(labels)
-    if not distinct or not all(is_number(label) for label in distinct):
+    numbers = sorted_labels(labels)
+    if not all(map(is_number, numbers)):
         return
-    numbers = sorted(distinct, key=float)
     if len(numbers) > _MAX_NUMERIC_CLASSES and not all(float(number).is_integer() for number in numbers):
         raise DataError(
             f"{name}: labels look like ratings",
@@ -124,7 +150,7 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None, know
             got=f"{len(numbers)} distinct numbers from {numbers[0]} to {numbers[-1]}",
             fix="bin them into named classes, or name another column with --label-column",
         )
-    if option is None:
+    if numbers and option is None:
         raise DataError(
             f"{name}: labels are numbers",
             expected="class names",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from distilshift.config import InputConfig
 from distilshift.data.formats import read_rows
+from distilshift.data.labels import is_number, sorted_labels
 from distilshift.data.lines import open_lines
 from distilshift.data.parquet import pyarrow
 from distilshift.data.rows import Row, RowError, listed, shown
@@ -36,8 +37,8 @@ class Probabilities:
 
     Attributes:
         name: the file's, for messages.
-        label_names: two or more, in the order of the columns.
-        rows: (texts, classes) float32, not negative, each row summing to 1.
+        label_names: two or more, in the order of the columns; by value where all of them are numbers.
+        rows: (texts, classes) float32 in the order of `label_names`, not negative, each row summing to 1.
         sha256: of the file (hex).
     """
 
@@ -77,6 +78,9 @@ def read_probabilities(path: str | Path, encoding: str = "utf-8") -> Probabiliti
         )
     _require_probabilities(file, rows)
     scaled = rows / rows.sum(axis=1, keepdims=True)
+    if all(map(is_number, names)):  # then the file may have them in alphabetical order: 0, 1, 10, 2
+        order = [names.index(name) for name in sorted_labels(names)]
+        names, scaled = [names[column] for column in order], scaled[:, order]
     return Probabilities(str(file), names, scaled.astype(np.float32), sha256_of(file))
 
 
