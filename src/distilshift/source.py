@@ -21,6 +21,7 @@ from distilshift.config import ImportConfig, TeachConfig, overlaid
 from distilshift.data.batch import TokenStore
 from distilshift.data.check import named, require_usable, telling_of_pairs
 from distilshift.data.read import label_mapping, read_labelled, require_classes
+from distilshift.data.sources import names_files, source_name
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import DataError, ModelError
@@ -83,7 +84,7 @@ class SupervisedObjective(Objective):
 
 
 def teach(
-    data: str | Path | Sequence[Example],
+    data: str | Path | Sequence[Path] | Sequence[Example],
     output: str | Path,
     config: TeachConfig | None = None,
     *,
@@ -96,7 +97,8 @@ def teach(
     The epoch and the temperature are chosen on source validation texts.
 
     Args:
-        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
+            labelled examples.
         output: the bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -144,12 +146,15 @@ def _teach(
         _write(folder, classifier, _manifest(classifier, config, statistics), overwrite)
 
 
-def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
+def _examples(
+    data: str | Path | Sequence[Path] | Sequence[Example], config: TeachConfig
+) -> tuple[list[Example], list[Example]]:
     """Training and validation examples."""
-    if isinstance(data, str | Path):
-        name, examples = str(data), list(read_labelled(data, config).examples)
+    if names_files(data):
+        name, examples = source_name(data), list(read_labelled(data, config).examples)
     else:
-        name, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
+        given = require_usable(data, labelled=True)
+        name, examples = "the examples", named(given, config.label_names, config.ignore_label)
         config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:
@@ -280,7 +285,7 @@ def _require_names(checkpoint: str, names: Sequence[Any]) -> None:
 
 
 def _rename_labels(classifier: Classifier, names: str) -> None:
-    mapping = label_mapping(names)
+    mapping = label_mapping(names, distinct=True)
     numbers = [str(index) for index in range(len(classifier.label_names))]
     if set(mapping) != set(numbers):
         raise DataError(
