@@ -18,6 +18,7 @@ from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import SURROGATE, shown
+from distilshift.data.sources import is_glob
 from distilshift.errors import DataError, OutputError
 from distilshift.files import new_file, output_errors, require_apart
 from distilshift.types import Example, Prediction
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from distilshift.predict import Predictor
 
 # A slash, or an ending: whoever writes one more likely means a file than a text.
-_LIKE_A_PATH = re.compile(r"[/\\*]|\.[a-z][a-z0-9]{0,9}$", re.IGNORECASE)
+_LIKE_A_PATH = re.compile(r"[/\\]|\.[a-z][a-z0-9]{0,9}$", re.IGNORECASE)
 
 
 @click.command(name="predict")
@@ -121,13 +122,13 @@ def _is_text(source: str) -> bool:
     Raises:
         DataError: it may be the name of a file that is not there.
     """
-    if source == "-" or _exists(source):
-        return False
     if not source.strip():
         return True
+    if source == "-" or _exists(source):
+        return False
     if "\n" in source or (len(source.split()) > 1 and not _LIKE_A_PATH.search(source)):
         return True
-    if "*" in source or "[" in source or "?" in source:
+    if is_glob(source):
         return False
     raise DataError(
         f"{source}: no such file",
@@ -173,7 +174,7 @@ def _writer(
     with (
         output_errors(path),
         new_file(path, overwrite) as part,
-        part.open("w", encoding="utf-8", newline="", buffering=1 if at_once else -1) as file,
+        part.open("w", encoding="utf-8", newline="") as file,
         row_writer(file, form, names, paired) as write,
     ):
         yield write

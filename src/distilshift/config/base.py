@@ -48,8 +48,8 @@ class StageConfig:
         return {}
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved options as plain values, for provenance."""
-        return asdict(self)
+        """The resolved options as plain values, which are equal to themselves when they come back from JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def portable(self) -> dict[str, Any]:
         """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""

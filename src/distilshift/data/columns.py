@@ -19,8 +19,8 @@ _TEXT_NAMES = frozenset(
     re.findall(
         r"\w+",
         """text texts review reviewtext reviewbody reviews sentence content contents body tweet tweettext comment
-        comments commenttext message document article headline title description summary abstract utterance query question post
-        phrase feedback transcript""",
+        comments commenttext message document article headline title description summary abstract utterance query
+        question post phrase feedback transcript""",
     )
 )
 _LABEL_NAMES = frozenset(

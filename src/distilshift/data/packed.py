@@ -15,7 +15,8 @@ from distilshift.errors import DataError, MissingExtraError
 
 # Suffix to what messages call the format.
 PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}
-_CHUNK = 2**16
+# Bytes that are unpacked at once; four may stand for 128 KiB.
+_PIECE = 256
 
 
 def unpacked_name(name: str) -> str:
@@ -87,7 +88,7 @@ class _ZstdReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
             ended = self._frame is None or self._frame.eof
-            chunk = (self._frame.unused_data if self._frame and ended else b"") or self._stream.read(_CHUNK)
+            chunk = (self._frame.unused_data if self._frame and ended else b"") or self._stream.read(_PIECE)
             if not chunk:
                 if not ended:
                     raise EOFError("the file ended before its last frame did")

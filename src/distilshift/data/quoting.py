@@ -53,10 +53,11 @@ class _Values:
         if len(self.seen) <= _MAX_VALUES:
             self.seen.add(value)
 
-    def like(self, value: str) -> bool:
-        value = value.strip()
-        known = value in self.seen and len(self.seen) <= _MAX_VALUES
-        return bool(value and self.seen) and (known or (self.numeric and bool(_NUMBER.fullmatch(value))))
+    def like(self, values: Sequence[str]) -> bool:
+        """Whether one of the values is a class of this column, or all are numbers as its own are."""
+        if self.numeric and self.seen:
+            return all(_NUMBER.fullmatch(value.strip()) for value in values)
+        return len(self.seen) <= _MAX_VALUES and any(value.strip() in self.seen - {""} for value in values)
 
 
 class Evidence:
@@ -94,7 +95,7 @@ class Evidence:
             inner, column = [line[0] for line in split[1:] if line], self._first
         else:
             inner, column = [line[-1] for line in split[:-1] if line], self._last
-        return all(map(column.like, inner))
+        return column.like(inner)
 
     def _records(self, lines: Lines) -> Iterator[tuple[list[str], list[str]]]:
         while True:

@@ -31,6 +31,11 @@ def names_files(data: Any) -> TypeIs[str | Path | Sequence[Path]]:
     return isinstance(data, str | Path) or several
 
 
+def is_glob(name: str) -> bool:
+    """Whether a name has a wildcard."""
+    return bool(_GLOB.search(name))
+
+
 def source_name(source: Source) -> str:
     """How messages call a source: always printable on one line."""
     if not isinstance(source, list | tuple):
@@ -58,7 +63,7 @@ def files_of(source: Source) -> list[Readable]:
     try:
         if Path(source).is_dir():
             return list(_in_folder(Path(source)))
-        if _GLOB.search(str(source)) and not Path(source).exists():
+        if is_glob(str(source)) and not Path(source).exists():
             return list(_matching(str(source)))
     except OSError as error:
         got = error.strerror or str(error)
