@@ -62,6 +62,6 @@ def _teacher_and_texts(inputs: tuple[str, ...], config: AdaptConfig) -> tuple[st
         raise click.UsageError(f"Missing argument '{wanted[len(inputs)]}'.")
     if len(wanted) == 1:
         if (Path(inputs[0]) / MANIFEST).is_file():
-            raise click.UsageError(f"Got a TEACHER ({inputs[0]}), whose place --teacher-probabilities takes.")
+            raise click.UsageError(f"--teacher-probabilities takes the place of TEACHER ({inputs[0]}).")
         return None, source_of(inputs)
     return inputs[0], source_of(inputs[1:])
