@@ -114,6 +114,11 @@ def test_a_lone_column_without_a_header_needs_no_number(tmp_path: Path) -> None:
     assert [item.text for item in iter_examples(tmp_path / "a.csv", InputConfig(header=False))] == TEXTS
 
 
+def test_years_beside_a_known_name_are_a_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table({"2023": LABELS, "review": TEXTS}))
+    assert fix_of(tmp_path / "a.csv", InputConfig()) == "`--text-column review`"
+
+
 def test_a_header_of_words_is_no_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(table({"What did you like": TEXTS, "Your verdict": LABELS}))
     assert "without a header" not in str(fix_of(tmp_path / "a.csv", LabelledInputConfig()))

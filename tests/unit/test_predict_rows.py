@@ -132,6 +132,13 @@ def test_rows_of_csv_have_the_same_columns_or_are_refused(run_cli: Any, student_
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_columns_without_a_name_get_one(run_cli: Any, student_bundle: Path, tmp_path: Path):
+    """As the index that pandas writes."""
+    (tmp_path / "a.csv").write_text(",text,\n7,good,x\n")
+    (row,) = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv").out)
+    assert (row["unnamed_0"], row["unnamed_2"]) == ("7", "x")
+
+
 def test_a_row_without_a_text_keeps_its_number(run_cli: Any, student_bundle: Path, tmp_path: Path):
     (tmp_path / "a.csv").write_text("id,text\n7,\n8,good\n")
     rows = rows_of(run_cli("predict", student_bundle, tmp_path / "a.csv", "--skip-bad").out)

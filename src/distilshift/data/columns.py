@@ -84,6 +84,8 @@ def missing_column(
 
 def looks_like_data(header: Sequence[str], sample: Sample) -> bool:
     """Whether a first line holds values rather than names: a number, a value that recurs below it, or a lone text."""
+    if any(_plain(name) in _TEXT_NAMES | _LABEL_NAMES for name in header):
+        return False
     if len(header) == 1:
         words = _mean(len(value.split()) for value in _known(sample.get(header[0], ())))
         return len(header[0].split()) >= max(3, words / 3)

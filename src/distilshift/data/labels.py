@@ -16,6 +16,7 @@ AS_IS = "as-is"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_NUMERIC_CLASSES = 50
 _MAPPED = 10
+_SHARED = " (several may share a name)"
 
 
 def label_mapping(names: str, *, distinct: bool = False) -> dict[str, str]:
@@ -156,7 +157,8 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None) -> N
             f"{name}: labels are numbers",
             expected="class names",
             got=_plain(numbers),
-            fix=f"name them, as in `--label-names {_proposal(numbers)}`, or keep them with `--label-names {AS_IS}`",
+            fix=f"name them, as in `--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}, or keep them "
+            f"with `--label-names {AS_IS}`",
         )
 
 

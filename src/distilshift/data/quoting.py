@@ -55,7 +55,7 @@ class _Values:
 
     def like(self, values: Sequence[str]) -> bool:
         """Whether one of the values is a class of this column, or all are numbers as its own are."""
-        if self.numeric and self.seen:
+        if self.numeric and self.seen and values:
             return all(_NUMBER.fullmatch(value.strip()) for value in values)
         return len(self.seen) <= _MAX_VALUES and any(value.strip() in self.seen - {""} for value in values)
 
@@ -85,17 +85,16 @@ class Evidence:
     def hides_rows(self, raw: Sequence[str], cells: Sequence[str]) -> bool:
         """Whether the lines of one record are likely rows of their own, which a stray quote joined.
 
-        They are where each has as many cells as the header, and those inside the quotation look like other values of
-        their column.
+        They are where each has as many cells as the header, and the first or last cells of those inside the quotation
+        look like other values of their column.
         """
         split = [split_line(line, self._delimiter) for line in raw]
         if self._width < 2 or any(len(line) not in (0, self._width) for line in split):
             return False
-        if "\n" in cells[-1] or "\r" in cells[-1]:
-            inner, column = [line[0] for line in split[1:] if line], self._first
-        else:
-            inner, column = [line[-1] for line in split[:-1] if line], self._last
-        return column.like(inner)
+        long = next(index for index, cell in enumerate(cells) if "\n" in cell or "\r" in cell)
+        before = [line[0] for line in split[1:] if line] if long > 0 else []
+        after = [line[-1] for line in split[:-1] if line] if long < self._width - 1 else []
+        return self._first.like(before) or self._last.like(after)
 
     def _records(self, lines: Lines) -> Iterator[tuple[list[str], list[str]]]:
         while True:

@@ -65,7 +65,8 @@ class _Table:
         require_columns(lines.place, columns, header, lambda: self._sample(header), headed=config.header or None)
         self._width = len(header)
         self._wanted = {role: header.index(column) for role, column in columns.items()}
-        self._others = {name: index for index, name in enumerate(header) if keep and index not in self._wanted.values()}
+        others = [index for index in range(len(header)) if keep and index not in self._wanted.values()]
+        self._others = {header[index] or f"unnamed_{index}": index for index in others}
 
     def read(self) -> Row:
         """The next row. Raises RowError, or StopIteration at the end."""
