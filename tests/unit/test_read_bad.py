@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import encodings.aliases
 import gzip
 import io
 import json
+import lzma
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -637,11 +640,15 @@ def test_one_class_only(tmp_path: Path) -> None:
 
 # Anything at all
 
-NAMES = ["a.txt", "a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt.gz", "a.csv.gz", "a.jsonl.gz", "a.parquet.gz"]
+PACKERS: dict[str, Any] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+NAMES = ["a.txt", "a.csv", "a.tsv", "a.json", "a.jsonl", "a.parquet", "a.arrow"]
+NAMES += ["a.txt.gz", "a.csv.gz", "a.jsonl.bz2", "a.parquet.gz", "a.json.xz", "a.tsv.zst"]
 HEADS = {
     ".csv": b"text,label\n",
     ".tsv": b"text\tlabel\n",
+    ".json": b'[{"text": "one", "label": "x"},\n',
     ".jsonl": b'{"text": "one", "label": "x"}\n',
+    ".arrow": b"ARROW1",
     ".txt": b"one\n",
 }
 PIECES = [
@@ -689,12 +696,21 @@ def read_everything(data: bytes, name: str, **options: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("headed", [True, False], ids=["headed", "bare"])
 @settings(max_examples=60, deadline=None)
-@given(data=BYTES, skip_bad=st.booleans(), encoding=st.sampled_from(["utf-8", "latin-1", "utf-16", "utf-7", "gbk"]))
-def test_any_bytes_read_or_are_refused(name: str, headed: bool, data: bytes, skip_bad: bool, encoding: str) -> None:
+@given(
+    data=BYTES,
+    skip_bad=st.booleans(),
+    encoding=st.sampled_from(["utf-8", "latin-1", "utf-16", "utf-7", "gbk"]),
+    quoting=st.sampled_from(["auto", "auto", "none", "csv"]),
+    header=st.booleans(),
+)
+def test_any_bytes_read_or_are_refused(
+    name: str, headed: bool, data: bytes, skip_bad: bool, encoding: str, quoting: str, header: bool
+) -> None:
+    ending = next((end for end in PACKERS if name.endswith(end)), "")
     if headed:
-        data = HEADS.get(Path(name.removesuffix(".gz")).suffix, b"PAR1") + data
-        data = gzip.compress(data) if name.endswith(".gz") else data
-    read_everything(data, name, skip_bad=skip_bad, encoding=encoding, max_chars=20)
+        data = HEADS.get(Path(name.removesuffix(ending)).suffix, b"PAR1") + data
+        data = PACKERS[ending](data) if ending else data
+    read_everything(data, name, skip_bad=skip_bad, encoding=encoding, max_chars=20, quoting=quoting, header=header)
 
 
 @settings(max_examples=150, deadline=None)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from distilshift.config import InputConfig, LabelledInputConfig
+from distilshift.data.characters import check_characters, usable_text
 from distilshift.data.formats import read_rows
 from distilshift.data.labels import check_label_names, label_mapping, label_namer
-from distilshift.data.rows import SURROGATE, BlankLineError, Row, RowError, shown
+from distilshift.data.rows import BlankLineError, Row, RowError, shown
 from distilshift.data.sources import Source, files_of, source_name
 from distilshift.errors import DataError
 from distilshift.types import Example
@@ -31,8 +29,6 @@ __all__ = [
 
 _LOG = logging.getLogger("distilshift")
 _TEXTS = ("text", "pair")
-# What the bytes 0x80 to 0x9f become where cp1252 is read as latin-1. U+0085 (next line) may be meant elsewhere.
-_C1, _C1_AND_NEL = re.compile("[\x80-\x84\x86-\x9f]"), re.compile("[\x80-\x9f]")
 
 
 @dataclass
@@ -256,9 +252,11 @@ def _example(
     label = namer(row.values["label"], row.place) if namer else None
     if namer and label is None:
         return None
-    texts = {role: _usable(row.values[role], row.place, columns[role], config) for role in _TEXTS if role in columns}
+    texts = {
+        role: usable_text(row.values[role], row.place, columns[role], config) for role in _TEXTS if role in columns
+    }
     if label:
-        _check_characters(label, row.place, columns["label"], config.encoding)
+        check_characters(label, row.place, columns["label"], config.encoding)
     return Example(text=texts["text"], pair=texts.get("pair"), label=label, columns=_carried(row, columns))
 
 
@@ -268,65 +266,3 @@ def _carried(row: Row | RowError, columns: Mapping[str, str]) -> dict[str, Any] 
         return None
     own = {columns["id"]: row.values["id"]} if "id" in columns else {}
     return {**own, **row.others} or None
-
-
-def _usable(value: Any, place: str, column: str, config: InputConfig) -> str:
-    if not isinstance(value, str):
-        raise RowError(
-            f"{place}: {shown(column)} is not a text",
-            expected="a string",
-            got=shown(value),
-            fix="write it as a string, remove the row, or pass --skip-bad",
-        )
-    _check_characters(value, place, column, config.encoding)
-    if not value.strip():
-        raise RowError(
-            f"{place}: blank text",
-            expected=f"words in {shown(column)}",
-            got="only white space" if value else "an empty text",
-            fix="remove the row, or pass --skip-bad",
-        )
-    if 0 < config.max_chars < len(value):
-        raise RowError(
-            f"{place}: text too long",
-            expected=f"at most {config.max_chars:,} characters",
-            got=f"{len(value):,}",
-            fix="close a quote that was left open, raise --max-chars (0: no limit), or pass --skip-bad",
-        )
-    return value
-
-
-def _check_characters(value: str, place: str, column: str, encoding: str) -> None:
-    if "\0" in value:
-        raise RowError(
-            f"{place}: a NUL character in {shown(column)}",
-            expected="text",
-            got=shown(value),
-            fix="remove it, or pass --skip-bad; name the encoding (`--encoding utf-16-le`) if NULs are everywhere",
-        )
-    if value.isascii():
-        return
-    if match := (_C1_AND_NEL if _is_latin(encoding) else _C1).search(value):
-        mend = "make the file again from its source: cp1252 was read as latin-1"
-        raise RowError(
-            f"{place}: a control character in {shown(column)}",
-            expected="printable text",
-            got=f"U+{ord(match.group()):04X}",
-            fix=f"{'`--encoding cp1252`' if _is_latin(encoding) else mend}, or pass --skip-bad",
-        )
-    if match := SURROGATE.search(value):
-        raise RowError(
-            f"{place}: half a surrogate pair in {shown(column)}",
-            expected="whole characters",
-            got=f"\\u{ord(match.group()):04x} alone",
-            fix="write the character itself, remove the row, or pass --skip-bad",
-        )
-
-
-@cache
-def _is_latin(encoding: str) -> bool:
-    """Whether an encoding is one of ISO 8859, which all have control characters where Windows has quotes and dashes."""
-    try:
-        return codecs.lookup(encoding).name.startswith("iso8859")
-    except LookupError:
-        return False
