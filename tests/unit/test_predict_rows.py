@@ -76,6 +76,8 @@ def test_several_texts_and_several_files(run_cli: Any, student_bundle: Path, tmp
         "would change"
         in run_cli("predict", student_bundle, *files, "-o", files[1], "--overwrite", "--format", "csv").err
     )
+    done = run_cli("predict", student_bundle, f"{tmp_path}/*.csv", "-o", files[1], "--overwrite")
+    assert "would change" in done.err
     assert files[1].read_text() == "text\nbad\n"
 
 

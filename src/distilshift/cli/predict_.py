@@ -18,7 +18,7 @@ from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import SURROGATE, shown
-from distilshift.data.sources import is_glob
+from distilshift.data.sources import files_of, is_glob
 from distilshift.errors import DataError, OutputError
 from distilshift.files import new_file, output_errors, require_apart
 from distilshift.types import Example, Prediction
@@ -104,16 +104,16 @@ def _examples(
         if config.pair_column is not None:
             raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
         return iter([Example(_typed(text)) for text in texts]), []
-    files = [name for name in source if name != "-"]
+    files = files_of(source_of(source or ("-",)))  # before there is an output, which a glob might match
     examples = iter_examples(
-        source_of(source or ("-",)),
+        [Path(str(file)) for file in files],
         config,
         pass_bad=config.skip_bad,
         pass_blank=True,
         keep_columns=True,
         id_column=config.id_column,
     )
-    return examples, files
+    return examples, [str(file) for file in files if file != "-"]
 
 
 def _is_text(source: str) -> bool:

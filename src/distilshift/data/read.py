@@ -96,7 +96,7 @@ def iter_examples(
 
     Raises:
         DataError: for the options at once; while iterating for the file, or (without `skip_bad` and `pass_bad`) a row.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, id=id_column)
     passing = _Passing(pass_bad, pass_bad or pass_blank, keep_columns and id_column is None)
@@ -113,7 +113,7 @@ def iter_labelled(
 
     Raises:
         DataError: as `iter_examples`; also where `label_names` is malformed or (even with `skip_bad`) lacks a label.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, label=config.label_column)
     namer = label_namer(config.label_names, config.ignore_label)
@@ -125,7 +125,7 @@ def read_examples(path: Source, config: InputConfig) -> Texts:
 
     Raises:
         DataError: the file or a row cannot be used, or there is no usable row.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
     return _texts(path, tuple(iter_examples(path, config, report=report)), report)
@@ -137,7 +137,7 @@ def read_labelled(path: Source, config: LabelledInputConfig) -> Texts:
     Raises:
         DataError: the file or a row cannot be used, there is no usable row, or all labels are numbers
             that `label_names` neither names nor keeps.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
     texts = _texts(path, tuple(iter_labelled(path, config, report=report)), report)

@@ -87,9 +87,9 @@ class _Table:
         try:
             self._lines.begin_record()
             first = next(self._lines)
-            self._preamble = bool(_SEP_LINE.fullmatch(first))
-            given = given_delimiter(self._config)
-            if match := _SEP_LINE.fullmatch(first):
+            given, match = given_delimiter(self._config), _SEP_LINE.fullmatch(first)
+            self._preamble = match is not None
+            if match:
                 given = given or match.group(1)
                 self._lines.begin_record()
                 first = next(self._lines)
@@ -174,9 +174,9 @@ class _Table:
         if self._file.again is None:
             return {}
         with self._file.again() as file, open_lines(file, self._config.encoding, self._lines.limit) as lines:
-            for _ in range(self._config.header + self._preamble):
-                next(lines, None)
             try:
+                for _ in range(self._config.header + self._preamble):
+                    next(lines, None)
                 rows = [split_line(line, self._delimiter) for line in islice(lines, 5 * SAMPLE_ROWS)]
             except RowError:
                 return {}
