@@ -22,6 +22,7 @@ from distilshift.config import (
 )
 from distilshift.data.check import require_pairs
 from distilshift.data.corpus import open_corpus
+from distilshift.data.sources import names_files
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
@@ -79,7 +80,7 @@ class Student:
 
 def pareto(
     teacher: str | Path,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: ParetoConfig | None = None,
     adapt_options: Mapping[str, Any] | None = None,
@@ -98,8 +99,10 @@ def pareto(
     Raises:
         DistilshiftError: an input or an option is unusable, or the folder holds another comparison.
     """
-    settings = overlaid(ParetoConfig, config, options)
-    given = adapt_options or {}
+    reading = {entry.name for entry in fields(InputConfig)}
+    read_so = {name: value for name, value in (adapt_options or {}).items() if name in reading}
+    settings = overlaid(ParetoConfig, config, read_so | options)
+    given = {**(adapt_options or {}), **{name: getattr(settings, name) for name in reading}}
     shared = resolve(AdaptConfig, given)
     planned = {name: resolve(AdaptConfig, given, STUDENTS[name]) for name in _names(settings)}
     _require_free_size(shared)
@@ -107,7 +110,7 @@ def pareto(
     require_apart(folder, teacher, shared.student)
     _require_possible(planned.values(), manifest)
     labelled = _labelled(manifest, settings, shared)
-    if not isinstance(texts, str | Path):  # perhaps a generator, and each student is made from them
+    if not names_files(texts):  # perhaps a generator, and each student is made from them
         several: list[Any] = list(texts)
         texts = several
     corpus = open_corpus(texts, shared)
@@ -218,7 +221,8 @@ def _labelled(manifest: Manifest, config: ParetoConfig, shared: InputConfig) -> 
             raise ConfigError("label_names belong to a labelled file", expected="labelled", got="none", fix=fix)
         return None
     reading: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
-    reading |= {"label_column": config.label_column, "label_names": config.label_names}
+    for name in ("label_column", "label_names", "ignore_label"):
+        reading[name] = getattr(config, name)
     return labelled_examples(manifest, config.labelled, EvaluateConfig(**reading))[0]
 
 

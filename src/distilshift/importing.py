@@ -105,7 +105,7 @@ def _can_stay(name: Any, names: Sequence[Any]) -> bool:
 def _rename_labels(classifier: Classifier, names: str) -> None:
     numbers = [str(index) for index in range(len(classifier.label_names))]
     own = dict(zip(classifier.label_names, numbers, strict=True)) | {number: number for number in numbers}
-    mapping = {own.get(key, key): name for key, name in label_mapping(names).items()}
+    mapping = {own.get(key, key): name for key, name in label_mapping(names, distinct=True).items()}
     if set(mapping) != set(numbers):
         raise DataError(
             "--label-names does not fit the checkpoint",

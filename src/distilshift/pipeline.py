@@ -48,7 +48,7 @@ log = logging.getLogger("distilshift")
 
 def adapt(
     teacher: str | Path | None,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: AdaptConfig | None = None,
     *,
@@ -63,7 +63,8 @@ def adapt(
 
     Args:
         teacher: a teacher bundle; None with the option `teacher_probabilities`.
-        texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too), or the texts themselves.
+        texts: a file (plain text with one text per line, or with a text column), a folder or a glob of such files, a
+            list of Path objects, or the texts themselves.
         output: the student bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.

@@ -19,6 +19,7 @@ from distilshift.data.check import named, require_usable, telling_of_pairs
 from distilshift.data.classes import class_counts, class_weights, is_unequal, name_warnings
 from distilshift.data.labels import class_order, sorted_labels
 from distilshift.data.read import read_labelled, require_classes
+from distilshift.data.sources import names_files, source_name
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.encoder_checks import casing_remark
@@ -42,7 +43,7 @@ _LOG = logging.getLogger("distilshift")
 
 
 def teach(
-    data: str | Path | Sequence[Example],
+    data: str | Path | Sequence[Path] | Sequence[Example],
     output: str | Path,
     config: TeachConfig | None = None,
     *,
@@ -57,7 +58,8 @@ def teach(
     those of a maximum (`distilshift.validation`).
 
     Args:
-        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
+            labelled examples.
         output: the bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -145,12 +147,15 @@ def _teach(
         _write(folder, classifier, _manifest(classifier, config, statistics), overwrite, run)
 
 
-def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
+def _examples(
+    data: str | Path | Sequence[Path] | Sequence[Example], config: TeachConfig
+) -> tuple[list[Example], list[Example]]:
     """Training and validation examples."""
-    if isinstance(data, str | Path):
-        name, examples = str(data), list(read_labelled(data, config).examples)
+    if names_files(data):
+        name, examples = source_name(data), list(read_labelled(data, config).examples)
     else:
-        name, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
+        given = require_usable(data, labelled=True)
+        name, examples = "the examples", named(given, config.label_names, config.ignore_label)
         config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:

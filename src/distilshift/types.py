@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ class Example:
         pair: the second text of a two-text task, or None.
         label: the label's name as the file gives it, or None.
         problem: why this row cannot be used; set only where the reader was asked to pass such rows on.
+        columns: the other columns of its row, by name; set only where the reader was asked to keep them, and no part of
+            the example's identity.
     """
 
     text: str
     pair: str | None = None
     label: str | None = None
     problem: str | None = None
+    columns: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

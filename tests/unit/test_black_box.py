@@ -183,17 +183,23 @@ def test_a_run_knows_its_file_and_continues_with_that_one_only(
 
 
 def test_the_command_takes_the_file_in_the_place_of_a_teacher(
-    run_cli: Any, target_file: Path, probabilities: Path, tiny_encoder: Path, tmp_path: Path, quick_export: None
+    run_cli: Any,
+    target_file: Path,
+    probabilities: Path,
+    tiny_encoder: Path,
+    teacher_bundle: Path,
+    tmp_path: Path,
+    quick_export: None,
 ):
     options = ("--student", tiny_encoder, "--student-layers", 1, "--distil-epochs", 1, "--adapt-epochs", 1)
     given = ("--teacher-probabilities", probabilities, *options, "-o", tmp_path / "s", "--precision", "fp32")
     done = run_cli("adapt", target_file, *given)
     assert (done.code, "Student in" in done.out) == (0, True)
     for inputs, problem in [
-        (("adapt", "teacher", target_file, *given), "takes the place of TEACHER"),
-        (("adapt", *given), "Missing argument '[TEACHER] TEXTS'"),
+        (("adapt", teacher_bundle, target_file, *given), "takes the place of TEACHER"),
+        (("adapt", *given), "Missing argument '[TEACHER] TEXTS...'"),
         (("adapt", target_file, "-o", "x"), "Missing argument 'TEXTS'"),
-        (("adapt", "teacher", target_file, "third", "-o", "x"), "unexpected extra argument"),
+        (("adapt", teacher_bundle, target_file, "third.txt", "-o", "x"), "third.txt: no such file"),
     ]:
         done = run_cli(*inputs)
         assert (done.code, problem in done.err) == (2, True), done.err

@@ -51,10 +51,10 @@ BAD_FILES: dict[str, tuple[str, str | bytes, str, str]] = {
         "a.csv",
         LATIN.encode("latin-1"),
         "teap",
-        "line 2.*byte 0xe9. Fix: `--encoding latin-1`",
+        "line 2.*byte 0xe9. Fix: `--encoding cp1252`",
     ),
     "blank text": ("a.csv", GOOD + "  ,positive\n", "teap", "a.csv, line 10.*: blank text.*--skip-bad"),
-    "blank line": ("a.txt", "good\n\nbad\n", "ap", "a.txt, line 2: blank text"),
+    "blank lines": ("a.txt", "\n \n", "a", "a.txt: no usable row.* line 1: blank line"),
     "too long a text": (
         "a.csv",
         GOOD + LONG + ",positive\n",
@@ -151,7 +151,9 @@ def test_a_missing_file_is_named(command: Any, refused: Any, tmp_path: Path, ver
 @pytest.mark.parametrize("verb", "teap")
 def test_a_folder_for_a_file_is_named(command: Any, refused: Any, tmp_path: Path, verb: str):
     (tmp_path / "folder.csv").mkdir()
-    assert "folder.csv: is a folder: expected a file" in refused(command(verb, tmp_path / "folder.csv"))
+    assert "folder.csv: is a folder without data files: expected files" in refused(
+        command(verb, tmp_path / "folder.csv")
+    )
 
 
 @pytest.mark.parametrize("verb", "tap")

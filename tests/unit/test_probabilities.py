@@ -127,7 +127,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str, got: str):
         ("p.csv", "text,label\nhello,good\n", "no classes.*got none"),
         ("p.csv", "a,\n0.5,0.5\n", "no classes"),
         ("p.txt", "0.5,0.5\n", "plain text has no"),
-        ("p.json", "[]", "unknown file type"),
+        ("p.json", "[]", "not a JSON object"),
         ("p.jsonl", "[0.5, 0.5]\n", "not a JSON object"),
         ("p.jsonl", '{"a": 0.5, "b": 0.5}\n{"a": 0.5}\n', "line 2: no b column"),
         ("p.jsonl", '{"a": 0.5, "b": null}\n', "line 1: not probabilities"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from distilshift.cli.options import chosen, config_options, printable
+from distilshift.cli.options import chosen, config_options, printable, source_of
 from distilshift.config import EvaluateConfig, resolve
 from distilshift.types import Evaluation
 
@@ -21,12 +21,14 @@ _MAX_WIDTH = 100_000
 
 @click.command(name="evaluate")
 @click.argument("bundle")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option("--json", "json_file", help="Also write the numbers to this file.")
 @click.option("--overwrite", is_flag=True, help="Replace that file.")
 @config_options(EvaluateConfig)
-def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **options: Any) -> None:
-    """Measure a BUNDLE on labelled DATA (CSV, TSV, JSONL or Parquet, .gz too).
+def command(bundle: str, data: tuple[str, ...], json_file: str | None, overwrite: bool, **options: Any) -> None:
+    """Measure a BUNDLE on labelled DATA.
+
+    DATA is a file (CSV, TSV, JSON, JSONL, Parquet, Arrow, also compressed), several, or a folder or a glob of them.
 
     A student is run as on the device; a teacher needs the train extra.
     """
@@ -35,9 +37,9 @@ def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **op
     from distilshift.files import require_apart, require_file_name, write_json
 
     if json_file:
-        require_apart(Path(json_file), bundle, data)
+        require_apart(Path(json_file), bundle, *data)
         require_file_name(Path(json_file), overwrite)
-    result = evaluate(bundle, data, config)
+    result = evaluate(bundle, source_of(data), config)
     try:
         if json_file:
             write_json(Path(json_file), asdict(result))

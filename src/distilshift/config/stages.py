@@ -61,8 +61,11 @@ class ImportConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoConfig(StageConfig):
-    """Options of `pareto`: what is compared. Those of `adapt` come from `--config`, in Python from a dict."""
+class ParetoConfig(InputConfig):
+    """Options of `pareto`: what is compared, and how its files are read.
+
+    Those of `adapt` come from `--config`, in Python from a dict; what they say of the files holds here, too.
+    """
 
     students: str = option(
         "base,small,small-2-layers,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
@@ -72,6 +75,7 @@ class ParetoConfig(StageConfig):
     )
     label_column: str = option("label", "Column of that file that holds the label.")
     label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
+    ignore_label: tuple[str | int, ...] = option((), "Leave out its rows with this label, as of `evaluate`.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,10 @@ class RuntimeConfig(StageConfig):
 class PredictConfig(InputConfig, RuntimeConfig):
     """Options of `predict`."""
 
+    id_column: str | None = option(None, "Keep only this column of the input; by default all are kept.")
+    line_buffered: bool = option(
+        False, "Label and write each text as soon as it is read, as for a pipe that stays open. Slower."
+    )
     skip_bad: bool = option(
         False, "Give rows that cannot be used an empty label and say their problem, instead of stopping."
     )

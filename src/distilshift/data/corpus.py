@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from distilshift.config import InputConfig
 from distilshift.data.check import as_example, require_usable
 from distilshift.data.read import iter_examples, read_examples
+from distilshift.data.sources import names_files, source_name
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -68,18 +69,18 @@ class Corpus:
         return _counted(self.name, lambda: compress(self, chosen))
 
 
-def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
+def open_corpus(texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
     """Check all texts in one pass; nothing of them is kept but for standard input's and a sequence's.
 
     Args:
-        texts: a file as `iter_examples` takes it, or the texts themselves, whose labels are dropped.
+        texts: files as `iter_examples` takes them, or the texts themselves, whose labels are dropped.
         config: how a file is read.
 
     Raises:
         DataError: a text cannot be used, or there is none.
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
-    if not isinstance(texts, str | Path):
+    if not names_files(texts):
         given: Any = texts
         if isinstance(given, Iterable):
             given = [replace(as_example(item), label=None) for item in given]
@@ -88,7 +89,7 @@ def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: I
     if str(texts) == "-":  # can be read only once
         kept = read_examples(texts, config).examples
         return _counted("standard input", lambda: kept)
-    corpus = _counted(str(texts), lambda: iter_examples(texts, config))
+    corpus = _counted(source_name(texts), lambda: iter_examples(texts, config))
     if not corpus.size:
         read_examples(texts, config)  # says why
     return replace(corpus, _open=lambda: iter_examples(texts, config, warn=False))

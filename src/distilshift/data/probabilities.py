@@ -18,6 +18,7 @@ from distilshift.config import InputConfig
 from distilshift.data.formats import read_rows
 from distilshift.data.labels import is_number, sorted_labels
 from distilshift.data.lines import open_lines
+from distilshift.data.packed import unpacked_name
 from distilshift.data.parquet import pyarrow
 from distilshift.data.rows import Row, RowError, listed, shown
 from distilshift.data.streams import opened
@@ -51,8 +52,9 @@ class Probabilities:
 def read_probabilities(path: str | Path, encoding: str = "utf-8") -> Probabilities:
     """Read a CSV, TSV, JSONL, Parquet or npz file with a row a text and a column a class.
 
-    Columns named id, text, pair, label or problem are left out, so that what `predict` writes can be given as it is. In
-    an npz file `probabilities` is (texts, classes) and `label_names` (classes,).
+    Columns named id, text, pair, label or problem are left out, and where there are both of the latter what does not
+    stand between them, so that what `predict` writes can be given as it is. In an npz file `probabilities` is
+    (texts, classes) and `label_names` (classes,).
 
     Args:
         path: the file.
@@ -116,8 +118,8 @@ def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
     """The columns to read, and the classes in them."""
     with opened(file) as stream, open_lines(stream, encoding, 2**20) as lines:
         first = next(lines, "")
-    kind = PurePath(file.name.lower().removesuffix(".gz")).suffix
-    if kind in (".jsonl", ".ndjson"):
+    kind = PurePath(unpacked_name(file.name)).suffix
+    if kind in (".json", ".jsonl", ".ndjson"):
         record = _record(file, first)
         nested = record.get(PROBABILITIES)
         if isinstance(nested, dict):
@@ -125,6 +127,8 @@ def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
         found = list(record)
     else:
         found = _header(file, first, "\t" if kind == ".tsv" else ",")
+        if {"label", "problem"} <= set(found):  # as `predict` writes them: columns of its input stand elsewhere
+            found = found[found.index("label") : found.index("problem")]
     names = [name for name in found if name not in NOT_CLASSES]
     return names, names
 
