@@ -38,7 +38,7 @@ LAYERS: list[list[set[str]]] = [
         {"checkpoint"},
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
-    [{"second_opinion"}, {"parts"}],
+    [{"second_opinion", "near_copies"}, {"parts"}],
     [{"views"}],
     [{"methods"}],
     [{"judging"}],
