@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-# Share of features in common (cosine of the sets) from which two texts are near copies. One changed word of eight leaves
-# 0.71. Reviews have almost no pairs between 0.6 and 0.9, short commands have many (benchmarks/LOG.md).
+# Share of features in common (cosine of the sets) from which two texts are near copies. One changed word of eight
+# leaves 0.71. Reviews have almost no pairs between 0.6 and 0.9, short commands have many (benchmarks/LOG.md).
 MIN_OVERLAP = 0.6
 
 

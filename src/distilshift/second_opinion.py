@@ -60,21 +60,23 @@ class SecondOpinion:
         bias: (classes,) float32, what moved their class shares; a part of a text is to be moved as much.
         correlation: of the words' predictions with the teacher's, -1 to 1.
         weight: the words' share in the labels; 0 where they were not heard.
+        distinct: number of different texts, as of `Corpus`.
     """
 
     whole: Rows
     bias: NDArray[np.float32]
     correlation: float
     weight: float
+    distinct: int
 
     @property
     def remark(self) -> str:
         """Why words were not heard, as a sentence after another one; empty where they were."""
         if self.weight:
             return ""
-        few = f"there are {len(self.whole)} texts, and {MIN_TEXTS} would be needed"
+        few = f"there are {self.distinct} different texts, and {MIN_TEXTS} would be needed"
         unlike = f"what they say follows the teacher too little (correlation {self.correlation:.2f})"
-        return f" Words had no say: {few if len(self.whole) < MIN_TEXTS else unlike}."
+        return f" Words had no say: {few if self.distinct < MIN_TEXTS else unlike}."
 
 
 def second_opinion(
@@ -104,7 +106,7 @@ def second_opinion(
         with progress.stage("second opinion", len(texts)) as advance:
             own = _centred(logits[np.arange(len(logits))])
             said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
-        heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
+        heard = weight if texts.distinct >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
         # Averaging takes as much of an overconfident teacher's sureness as calibration would: benchmarks/LOG.md.
         scale = min(1.0, move.temperature) if heard else move.temperature
@@ -114,7 +116,7 @@ def second_opinion(
 
     found = run.arrays("second-opinion", compute, lead_only=True)
     numbers = {name: float(found[name][0]) for name in ("correlation", "weight")}
-    return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers)
+    return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers, distinct=texts.distinct)
 
 
 def _centred(logits: Floats) -> NDArray[np.float64]:

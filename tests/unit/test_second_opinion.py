@@ -83,7 +83,7 @@ def asked(
         move = Move(np.array(shares), most, temperature=temperature)
         found = second_opinion.second_opinion(Rows([logits]), corpus, classifier, weight, move, seed=0, run=run)
         whole = np.array(found.whole[np.arange(len(texts))])
-    return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
+    return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight, found.distinct)
 
 
 def right(opinion: SecondOpinion, labels: NDArray[np.int64]) -> float:
