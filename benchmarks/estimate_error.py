@@ -32,12 +32,13 @@ from distilshift.config import AdaptConfig
 from distilshift.encoder import load_classifier
 from distilshift.estimates import accuracy_estimate
 from distilshift.files import write_json
-from distilshift.gate import Target, unfit_target
+from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.metrics import softmax
 from distilshift.precision import make_accelerator
 from distilshift.select import confidence_difference_accuracy, confidences
 from distilshift.stage import versions
+from distilshift.target_facts import Target
 from distilshift.types import Example
 
 ENCODER, EPOCHS, MAX_LENGTH = "minilm-l3", 4, 48

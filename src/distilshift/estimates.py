@@ -32,8 +32,8 @@ def no_estimate_reason(statistics: Statistics | None, classes: int) -> str | Non
         return "the teacher's bundle has no statistics for that"
     if classes > MOST_CLASSES:
         return (
-            f"there are {classes} classes, and with more than {MOST_CLASSES}, estimates without labels were off by up to "
-            "40 points. Label some target texts and run `distilshift evaluate`"
+            f"there are {classes} classes, and with more than {MOST_CLASSES}, estimates without labels were off by "
+            "up to 40 points. Label some target texts and run `distilshift evaluate`"
         )
     return None
 

@@ -7,7 +7,7 @@ the gain of an adaptation, and the unadapted teacher's labels are left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from distilshift.select import (
     neighbourhood_density,
     prior_drift,
 )
+from distilshift.target_facts import NOTHING_KNOWN, Target
 from distilshift.target_prior import TargetPrior
 
 Chosen = Literal["adapted", "unadapted"]
@@ -50,30 +51,6 @@ MAX_DRIFT, MAX_TOLD_MOVE, MAX_MOVE = 0.6, 0.7, 0.5
 MIN_AGREEMENT = 0.65
 # More texts than this tell the density no more, and its cost grows with their square.
 DENSITY_TEXTS = 4_000
-
-
-@dataclass(frozen=True)
-class Target:
-    """Facts about the target texts, beside the predictions for them.
-
-    Attributes:
-        distinct: number of different texts; None if unknown.
-        label_names: the classes, to name them in reasons.
-        unknown_share: share of the word pieces that are unknown to the teacher's tokenizer, 0 to 1.
-        unknown_kinds: kinds of characters in these, the most common first.
-    """
-
-    distinct: int | None = None
-    label_names: Sequence[str] = ()
-    unknown_share: float = 0.0
-    unknown_kinds: Sequence[str] = ()
-
-    def name(self, index: int) -> str:
-        """Return the name of a class, for messages."""
-        return repr(self.label_names[index]) if self.label_names else f"class {index}"
-
-
-NOTHING_KNOWN = Target()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.files import write_json
-from distilshift.gate import NOTHING_KNOWN, GateDecision, Target, decide, decide_labels
+from distilshift.gate import GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
 from distilshift.part_shares import part_share
 from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
 from distilshift.shards import Rows
+from distilshift.target_facts import NOTHING_KNOWN, Target
 from distilshift.target_prior import MIN_TEXTS, Move, TargetPrior, estimated_prior, with_parts
 from distilshift.views import Reading
 

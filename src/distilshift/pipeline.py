@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
 
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
@@ -25,7 +24,6 @@ from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.errors import ConfigError
 from distilshift.files import output_errors, require_apart
-from distilshift.gate import Target
 from distilshift.inference import cpu_threads
 from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
@@ -41,16 +39,12 @@ from distilshift.stage import identity, peak_memory_bytes, placed, require_room,
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
-from distilshift.target_check import sufficient
+from distilshift.target_check import facts_of, sufficient
 from distilshift.target_prior import TargetPrior, given_prior
 from distilshift.types import AdaptResult, Example
-from distilshift.unknown import unknown_pieces
 from distilshift.views import Reading, label_views, read_texts, within_budget
 
 log = logging.getLogger("distilshift")
-
-# Target texts, the first ones, in which unknown word pieces are counted.
-UNKNOWN_TEXTS = 2_000
 
 
 def adapt(
@@ -170,7 +164,7 @@ def _distilled(
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     parts = partial(read_parts, teacher, corpus, accelerator, run, config.seed)
-    target = _target(teacher, corpus)
+    target = facts_of(teacher, corpus)
     judge = Judge(unadapted, manifest.statistics, config.seed, run, parts, _given(config, manifest), target)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
@@ -218,7 +212,7 @@ def _distilled_box(
 
     student = again()
     # The teacher's own tokenizer is not known: the student's, with its whole vocabulary, stands in for it.
-    target = _target(untrained, corpus)
+    target = facts_of(untrained, corpus)
     given = _given(config, manifest)
     judge = Judge(box.reading(), manifest.statistics, config.seed, run, given=given, target=target)
     judgement, opinion = JUDGEMENT, None
@@ -228,12 +222,6 @@ def _distilled_box(
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target)
-
-
-def _target(classifier: Classifier, corpus: Corpus) -> Target:
-    """What is known of the target texts, `classifier` being the one whose tokenizer reads them."""
-    found = unknown_pieces(classifier.tokenizer, corpus.at(np.arange(min(len(corpus), UNKNOWN_TEXTS))))
-    return Target(corpus.distinct, tuple(classifier.label_names), found.share, found.kinds)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

@@ -22,7 +22,7 @@ from distilshift.encoder import Classifier
 from distilshift.errors import ModelError
 from distilshift.estimates import no_estimate_reason, student_estimate
 from distilshift.export import export_onnx
-from distilshift.gate import Target, unfit_target
+from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax
@@ -31,6 +31,7 @@ from distilshift.quantise import quantise
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
 from distilshift.student_warnings import student_warnings
+from distilshift.target_facts import Target
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 

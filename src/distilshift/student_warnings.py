@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
-from distilshift.gate import MIN_DISTINCT, Target
+from distilshift.gate import MIN_DISTINCT
+from distilshift.target_facts import Target
 
 # A student that gives this share of the texts one label is of use only if they have hardly any other class.
 MAX_ONE_LABEL = 0.95

@@ -14,7 +14,8 @@ from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import EstimateError
 from distilshift.estimates import METHOD_ERROR, accuracy_estimate, confidence_estimate, student_estimate
-from distilshift.gate import GateDecision, Target, decide, decide_labels, unfit_target
+from distilshift.gate import GateDecision, decide, decide_labels, unfit_target
+from distilshift.target_facts import Target
 from distilshift.target_prior import TargetPrior, given_prior
 
 UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")

@@ -21,7 +21,11 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"words"}, {"encoder_folders"}],
     [{"tokens"}],
-    [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}, {"unknown"}],
+    [
+        {"predict"},
+        {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
+        {"unknown"},
+    ],
     [
         {"encoder"},
         {"precision"},
@@ -30,7 +34,6 @@ LAYERS: list[list[set[str]]] = [
         {"card"},
         {"expected_tensors"},
         {"shape"},
-        {"target_check"},
         {"student_warnings"},
     ],
     [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
@@ -46,6 +49,7 @@ LAYERS: list[list[set[str]]] = [
         {"output_cache"},
         {"teacher_states"},
         {"checkpoint"},
+        {"target_check"},
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
     [{"second_opinion", "near_copies"}, {"parts"}],

@@ -12,8 +12,8 @@ import pytest
 from distilshift import adapt, teach
 from distilshift.bundle import MANIFEST, Statistics, read_manifest
 from distilshift.estimates import METHOD_ERROR, no_estimate_reason
-from distilshift.gate import Target
 from distilshift.student_warnings import student_warnings
+from distilshift.target_facts import Target
 from distilshift.types import Example
 from texts import make_texts
 
