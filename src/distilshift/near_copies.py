@@ -28,14 +28,12 @@ def near_copies(texts: Sequence[NDArray[np.int64]]) -> dict[int, NDArray[np.int6
     rows = incidence(texts)
     lengths = np.sqrt([max(1, len(features)) for features in texts])
     common = (rows @ rows.T).tocoo()
-    near = common.data >= MIN_OVERLAP * lengths[common.row] * lengths[common.col]
-    own = np.arange(len(texts))
-    places = np.append(common.row[near], own), np.append(common.col[near], own)
-    links = csr_matrix((np.ones(len(places[0]), bool), places), (len(texts), len(texts)))
-    reached = (links @ links).tocsr()
-    reached.sort_indices()
-    groups = np.split(reached.indices.astype(np.int64), reached.indptr[1:-1])
-    return {index: group for index, group in enumerate(groups) if len(group) > 1}
+    close = common.data >= MIN_OVERLAP * lengths[common.row] * lengths[common.col]
+    near = np.eye(len(texts), dtype=bool)
+    near[common.row[close], common.col[close]] = True
+    copied = np.flatnonzero(near.sum(axis=1) > 1)
+    links = near[np.ix_(copied, copied)].astype(np.float32)
+    return {int(index): copied[row] for index, row in zip(copied, links @ links > 0, strict=True)}
 
 
 def incidence(texts: Sequence[NDArray[np.int64]]) -> csr_matrix:

@@ -194,6 +194,12 @@ def test_coarse_probabilities_are_taken(tmp_path: Path, rows: str, sums: tuple[f
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
+def test_coarse_probabilities_in_single_precision_are_taken(tmp_path: Path):
+    rows = np.array([[0.3, 0.3, 0.3], [0.2, 0.2, 0.6]], np.float32)
+    np.savez(tmp_path / "p.npz", probabilities=rows, label_names=["a", "b", "c"])
+    np.testing.assert_allclose(read_probabilities(tmp_path / "p.npz").rows[0], 1 / 3, atol=1e-6)
+
+
 @pytest.mark.parametrize("rows", ["1,1,0\n0,0,1\n", "0.3,0.3,0.2\n", "0.33,0.33,0.3\n", "30,30,40\n", "0,0,0\n"])
 def test_what_rounding_does_not_explain_is_refused(tmp_path: Path, rows: str):
     (tmp_path / "p.csv").write_text(f"a,b,c\n{rows}")
