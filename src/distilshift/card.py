@@ -52,11 +52,12 @@ def _shares(summary: dict[str, Any]) -> str:
 def estimate_sentence(summary: dict[str, Any]) -> str:
     """The accuracy as far as it can be guessed without labels."""
     if summary["estimated_accuracy"] is None:
-        return "Its accuracy on the target is not estimated: there are no statistics of its teacher for that."
+        reason = summary.get("estimated_accuracy_reason") or "the teacher's bundle has no statistics for that"
+        return f"Accuracy on the target is not estimated: {reason}."
     low, high = summary["estimated_accuracy_interval"]
     return (
         f"Estimated accuracy on the target texts, without labels: {summary['estimated_accuracy']:.1%} "
-        f"({low:.1%} to {high:.1%}, for sampling error and the labels that changed)."
+        f"({low:.1%} to {high:.1%}, for the error of samples and of the method, and for the labels that changed)."
     )
 
 
@@ -157,6 +158,10 @@ def _and_faster(manifest: Manifest) -> str:
     return "" if static else " and is faster, one text at a time on one thread"
 
 
+def _warnings(summary: dict[str, Any]) -> str:
+    return "".join(f"> **Warning.** {each}\n\n" for each in summary.get("warnings", ()))
+
+
 def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
@@ -178,7 +183,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
-        f"# Student: {' / '.join(manifest.label_names)}\n\n"
+        f"# Student: {' / '.join(manifest.label_names)}\n\n{_warnings(summary)}"
         "A small text classifier, adapted to its domain without labels and without the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"{_decided(summary, manifest)}"

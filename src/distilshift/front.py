@@ -34,6 +34,7 @@ from distilshift.predict import latency_ms, load_network
 from distilshift.scan.json_file import read_object
 from distilshift.scatter import Panel, Point, scatter_svg
 from distilshift.stage import identity
+from distilshift.target_check import sufficient
 from distilshift.target_prior import given_prior
 from distilshift.types import Example
 
@@ -115,6 +116,7 @@ def pareto(
         texts = several
     corpus = open_corpus(texts, shared)
     require_pairs([next(iter(corpus))], manifest.pair_column)
+    sufficient(corpus, shared, "force = true in the file of --config")
     if str(texts) == "-":  # which can be read once
         texts = list(corpus)
     where = where_computed(make_accelerator(shared))

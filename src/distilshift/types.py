@@ -86,12 +86,14 @@ class AdaptResult:
         summary: the numbers of the student's card (sizes in bytes, latencies in ms, agreements 0 to 1).
         seconds: wall time.
         peak_memory_bytes: the most that this process has held at once, since it was started.
+        warnings: signs that the student is of little use, in sentences; they are logged and in the card as well.
     """
 
     bundle: Path
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def command(teacher_bundle: Path, student_bundle: Path, tiny_encoder: Path, tmp_
         return {
             "t": ["teach", data, *output, "--base-model", bundle or tiny_encoder, "--epochs", "1"],
             "e": ["evaluate", bundle or student_bundle, data, "--json", tmp_path / "out"],
-            "a": ["adapt", bundle or teacher_bundle, data, *output, "--student-layers", "1"],
+            "a": ["adapt", bundle or teacher_bundle, data, *output, "--student-layers", "1", "--force"],
             "p": ["predict", bundle or student_bundle, data, *output],
             "i": ["inspect", bundle or student_bundle],
         }[verb]

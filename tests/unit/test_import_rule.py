@@ -23,7 +23,11 @@ LAYERS: list[list[set[str]]] = [
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
     [{"words"}, {"encoder_folders"}, {"training_log"}],
     [{"tokens"}],
-    [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
+    [
+        {"predict"},
+        {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
+        {"unknown"},
+    ],
     [
         {"encoder", "encoder_checks"},
         {"precision"},
@@ -32,6 +36,7 @@ LAYERS: list[list[set[str]]] = [
         {"card", "teacher_report"},
         {"expected_tensors"},
         {"shape"},
+        {"student_warnings"},
     ],
     [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
@@ -47,9 +52,10 @@ LAYERS: list[list[set[str]]] = [
         {"teacher_states"},
         {"checkpoint"},
         {"loss_record"},
+        {"target_check"},
     ],
     [{"loop"}, {"shards"}, {"piece_head"}],
-    [{"second_opinion"}, {"parts"}],
+    [{"second_opinion", "near_copies"}, {"parts"}],
     [{"views"}],
     [{"methods"}],
     [{"judging"}],

@@ -39,9 +39,10 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
     result = adapt(teacher, texts, where, call.config, overwrite=call.overwrite, fresh=call.fresh, cache=cache)
     facts = result.summary
     if not rank():
+        warned = f", with {len(result.warnings)} warning(s), see above" if result.warnings else ""
         click.echo(
-            f"Student in {result.bundle}: {facts['size_bytes'] / 1e6:.1f} MB on the device ({facts['default']}), "
-            f"labels {facts['teacher_agreement']:.1%} of the texts as it was taught."
+            f"Student in {result.bundle}{warned}: {facts['size_bytes'] / 1e6:.1f} MB on the device "
+            f"({facts['default']}), labels {facts['teacher_agreement']:.1%} of the texts as it was taught."
         )
         click.echo(shape_sentence(facts["shape"]))
         if split := vocabulary_sentence(facts["shape"]):

@@ -53,6 +53,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
+    force: bool = option(
+        False,
+        "Accept fewer than 50 different target texts. The student then learns the teacher's labels unchanged: method "
+        "none, no feedback.",
+    )
     method: Method = option(
         "second-opinion",
         "How the teacher meets the target: none leaves its labels as they are (plain distillation is that with spans 0 "

@@ -20,6 +20,9 @@ from distilshift.data.sources import names_files, source_name
 from distilshift.errors import DataError
 from distilshift.types import Example
 
+# Different texts are counted up to this number: as many as any decision asks for. Memory does not grow with the corpus.
+MOST_DISTINCT = 500
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -29,12 +32,14 @@ class Corpus:
         name: how messages call it.
         size: number of texts.
         sha256: of all texts in order (hex).
+        distinct: number of different texts, up to `MOST_DISTINCT`; case and white space make no difference.
     """
 
     name: str
     size: int
     sha256: str
     _open: Callable[[], Iterable[Example]]
+    distinct: int
 
     def __len__(self) -> int:
         return self.size
@@ -96,11 +101,19 @@ def open_corpus(texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Ex
 
 
 def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:
-    count, digest = 0, hashlib.sha256()
+    count, digest, different = 0, hashlib.sha256(), set[bytes]()
     for example in open_texts():
         count += 1
         digest.update(_identity_of(example))
-    return Corpus(name, count, digest.hexdigest(), open_texts)
+        if len(different) < MOST_DISTINCT:
+            different.add(_plain_digest(example))
+    return Corpus(name, count, digest.hexdigest(), open_texts, len(different))
+
+
+def _plain_digest(example: Example) -> bytes:
+    """Tell texts apart that differ in more than case and white space."""
+    words = [part.casefold().split() for part in (example.text, example.pair or "")]
+    return hashlib.sha256(json.dumps(words).encode()).digest()
 
 
 def _identity_of(example: Example) -> bytes:

@@ -30,6 +30,8 @@ NOT_CLASSES = frozenset({"id", "text", "pair", "label", "problem"})
 # In an npz file; the former is also the name of the object that `predict` writes to JSONL.
 PROBABILITIES, LABEL_NAMES = "probabilities", "label_names"
 TOLERANCE = 1e-3
+# Probabilities that were rounded to one, two or three decimals sum to 1 less exactly, but no worse than this.
+ROUNDED_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,27 @@ def _require_probabilities(file: Path, rows: NDArray[np.float64]) -> None:
         raise DataError(f"{file}: no row", expected="a row for each text", got="none", fix="check the path")
     with np.errstate(invalid="ignore"):  # infinities of both signs
         sums = rows.sum(axis=1)
-    wrong = ~np.isfinite(rows).all(axis=1) | (rows < 0).any(axis=1) | ~(abs(sums - 1) <= TOLERANCE)
+    tolerance = _tolerance(rows)
+    wrong = ~np.isfinite(rows).all(axis=1) | (rows < 0).any(axis=1) | ~(abs(sums - 1) <= tolerance)
     if wrong.any():
         first = int(wrong.argmax())
         raise DataError(
             f"{file}, row {first + 1}: not probabilities",
-            expected=f"finite numbers, 0 or more, that sum to 1 within {TOLERANCE}",
+            expected=f"finite numbers, 0 or more, that sum to 1 within {tolerance:g}",
             got=f"{', '.join(f'{value:g}' for value in rows[first][:8])}, sum {sums[first]:g}",
             fix="write probabilities, not logits or percentages; one row for each text, no row without them; "
             f"columns called {', '.join(sorted(NOT_CLASSES))} are no classes",
         )
+
+
+def _tolerance(rows: NDArray[np.float64]) -> float:
+    """How far a row's sum may be from 1: half a unit of the last decimal per class, where these are few."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        for decimals in (1, 2, 3):
+            # float32 columns hold no decimal exactly
+            if (abs(np.round(rows, decimals) - rows) < 1e-6).all() and not (np.round(rows) == rows).all():
+                return min(ROUNDED_TOLERANCE, max(TOLERANCE, rows.shape[1] * 0.5 / 10**decimals)) + 1e-9
+    return TOLERANCE
 
 
 def _text(file: Path, encoding: str) -> tuple[list[str], NDArray[np.float64]]:
