@@ -174,7 +174,7 @@ def test_strange_paths(name: str) -> None:
     ],
 )
 def test_unknown_suffix(tmp_path: Path, name: str, fix: str) -> None:
-    error = refusal(save(tmp_path, name, gzip.compress(b"x") if name == "a.gz" else b"x"))
+    error = refusal(save(tmp_path, name, gzip.compress(b"x", mtime=0) if name == "a.gz" else b"x"))
     accepted = ".txt, .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .arrow, each also with .gz, .bz2, .xz, .zst; or -"
     got = repr(Path(name).suffix) if name not in {"a", "a.gz"} else "no suffix"
     says(error, at=f"{name}: unknown file type", expected=accepted, got=got, fix=fix)
@@ -318,7 +318,7 @@ def _survivors(path: Path, config: InputConfig) -> list[Example]:
 @pytest.mark.parametrize(
     ("data", "what", "fix"),
     [
-        (gzip.compress(b"text\nx\n"), "gzip", ".gz"),
+        (gzip.compress(b"text\nx\n", mtime=0), "gzip", ".gz"),
         (b"PK\x03\x04rest", "Excel", "export"),
         (b"PAR1\x15\x04", "Parquet", ".parquet"),
     ],
@@ -491,7 +491,7 @@ def test_not_gzip(tmp_path: Path, name: str) -> None:
 
 
 def test_flipped_bit_in_gzip(tmp_path: Path) -> None:
-    data = bytearray(gzip.compress(b"text\nsome words that are packed\n"))
+    data = bytearray(gzip.compress(b"text\nsome words that are packed\n", mtime=0))
     for position in (15, 20, len(data) - 6):
         damaged = bytearray(data)
         damaged[position] ^= 0xFF

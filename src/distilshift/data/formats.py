@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from distilshift.config import InputConfig
+from distilshift.data.delimited import table_rows
 from distilshift.data.json_rows import json_rows
 from distilshift.data.lines import Lines, open_lines
 from distilshift.data.packed import PACKED, unpacked_name
 from distilshift.data.parquet import arrow_rows, parquet_rows
 from distilshift.data.rows import BlankLineError, Row, RowError, attempts, shown
 from distilshift.data.streams import Opened, Readable, opened
-from distilshift.data.tables import table_rows
 from distilshift.errors import DataError
 
 Rows = Iterator[Row | RowError]
