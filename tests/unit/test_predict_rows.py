@@ -200,10 +200,11 @@ def test_line_buffered_answers_while_the_pipe_is_open(student_bundle: Path, form
         assert process.wait(60) == 0
 
 
-def test_a_terminal_is_told_that_it_is_waited_for_and_gets_answers_at_once(student_bundle: Path):
+@pytest.mark.parametrize("source", [[], ["-"]])
+def test_a_terminal_is_told_that_it_is_waited_for_and_gets_answers_at_once(student_bundle: Path, source: list[str]):
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*COMMAND, student_bundle], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, student_bundle, *source], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         os.close(theirs)
         assert process.stdout

@@ -69,7 +69,7 @@ def command(
     if output not in (None, "-"):
         require_apart(Path(output), bundle, *files)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
-    waits = not source and not texts and sys.stdin is not None and sys.stdin.isatty()
+    waits = source in ((), ("-",)) and not texts and sys.stdin is not None and sys.stdin.isatty()
     if waits:
         click.echo("Reading texts from the terminal, one per line; Ctrl-D ends them.", err=True)
     at_once = config.line_buffered or waits
