@@ -62,13 +62,14 @@ def test_bytes_that_no_windows_text_has_bring_no_advice_of_it(tmp_path: Path) ->
         read_examples(tmp_path / "a.txt", InputConfig())
 
 
-def test_text_that_was_decoded_wrongly_before_is_refused(tmp_path: Path) -> None:
-    """Encoded as UTF-8 since; U+0085 alone is a line end of some systems, and kept."""
+def test_text_that_was_decoded_wrongly_before_is_used_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Encoded as UTF-8 since, as in public collections; U+0085 alone is a line end of some systems."""
     (tmp_path / "a.jsonl").write_text('{"text": "it\\u0092s"}\n{"text": "one\\u0085two"}\n')
-    with pytest.raises(DataError, match=r"line 1: a control character in 'text'.*U\+0092.*cp1252 was read as latin-1"):
-        read_examples(tmp_path / "a.jsonl", InputConfig())
-    (item,) = read_examples(tmp_path / "a.jsonl", InputConfig(skip_bad=True)).examples
-    assert item.text == "one\x85two"
+    first, second = read_examples(tmp_path / "a.jsonl", InputConfig()).examples
+    assert (first.text, second.text) == ("it\x92s", "one\x85two")
+    assert "1 of 2 rows have control characters" in caplog.text
 
 
 def test_blank_lines_of_plain_text_are_left_out_or_kept_in_place(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from distilshift.config import InputConfig
 from distilshift.data.rows import SURROGATE, RowError, shown
 
 # What the bytes 0x80 to 0x9f become where cp1252 is read as latin-1. U+0085 (next line) may be meant elsewhere.
-_C1, _C1_AND_NEL = re.compile("[\x80-\x84\x86-\x9f]"), re.compile("[\x80-\x9f]")
+_CONTROLS, _CONTROLS_IN_LATIN = re.compile("[\x80-\x84\x86-\x9f]"), re.compile("[\x80-\x9f]")
+
+
+def has_control_characters(value: str) -> bool:
+    """Whether a text was decoded wrongly before it was saved: it has control characters in place of Windows' quotes.
+
+    Public collections have some, IMDb's reviews among them, so that they are worth a warning and no refusal.
+    """
+    return not value.isascii() and bool(_CONTROLS.search(value))
 
 
 def usable_text(value: Any, place: str, column: str, config: InputConfig) -> str:
@@ -52,7 +60,7 @@ def usable_text(value: Any, place: str, column: str, config: InputConfig) -> str
 
 
 def check_characters(value: str, place: str, column: str, encoding: str) -> None:
-    """Refuse NUL, control characters that stand for those of Windows, and halves of surrogate pairs.
+    """Refuse NUL, halves of surrogate pairs and, in ISO 8859, control characters in place of those of Windows.
 
     Raises:
         RowError: there is one.
@@ -66,13 +74,12 @@ def check_characters(value: str, place: str, column: str, encoding: str) -> None
         )
     if value.isascii():
         return
-    if match := (_C1_AND_NEL if _is_latin(encoding) else _C1).search(value):
-        mend = "make the file again from its source: cp1252 was read as latin-1"
+    if _is_latin(encoding) and (match := _CONTROLS_IN_LATIN.search(value)):
         raise RowError(
             f"{place}: a control character in {shown(column)}",
             expected="printable text",
             got=f"U+{ord(match.group()):04X}",
-            fix=f"{'`--encoding cp1252`' if _is_latin(encoding) else mend}, or pass --skip-bad",
+            fix="`--encoding cp1252`, or pass --skip-bad",
         )
     if match := SURROGATE.search(value):
         raise RowError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilshift.config import InputConfig, LabelledInputConfig
-from distilshift.data.characters import check_characters, usable_text
+from distilshift.data.characters import check_characters, has_control_characters, usable_text
 from distilshift.data.formats import read_rows
 from distilshift.data.labels import check_label_names, label_mapping, label_namer
 from distilshift.data.rows import BlankLineError, Row, RowError, shown
@@ -39,12 +39,14 @@ class ReadReport:
         rows: rows met so far.
         bad: those of them that cannot be used.
         ignored: those left out for their label.
+        controls: those used whose text has control characters (`has_control_characters`).
         first_problem: what is wrong with the first bad one, or None.
     """
 
     rows: int = 0
     bad: int = 0
     ignored: int = 0
+    controls: int = 0
     first_problem: str | None = None
 
     def count_bad(self, error: RowError) -> None:
@@ -227,6 +229,7 @@ def _examples(
         if example is None:
             report.ignored += 1
             continue
+        report.controls += has_control_characters(example.text)
         yield example
     if warn:
         _warn(path, report, passing)
@@ -238,6 +241,12 @@ def _warn(path: Source, report: ReadReport, passing: _Passing) -> None:
         _LOG.warning("%s: %s %s; the first: %s", source_name(path), action, of, report.first_problem)
     if report.ignored:
         _LOG.warning("%s: left out %d of %d rows for their label", source_name(path), report.ignored, report.rows)
+    if report.controls:
+        _LOG.warning(
+            "%s: %d of %d rows have control characters (U+0080 to U+009F), which were quotes or dashes before somebody "
+            "read cp1252 as latin-1; their texts are used as they are",
+            *(source_name(path), report.controls, report.rows),
+        )
 
 
 def _example(

@@ -37,12 +37,13 @@ def windows_of(
         yield list(sides)
         return
     left = room - sum(len(side) for index, side in enumerate(kept) if index != cut)
-    long = _part(sides[cut], most * left, from_end)
+    long = _part(sides[cut], most * left, from_end) if from_end else sides[cut]
     for run in cuts(len(long), left, most, lambda place: bool(word_starts[long[place]])):
         yield [long[run] if index == cut else side for index, side in enumerate(kept)]
 
 
 def _part(side: list[int], size: int, from_end: bool) -> list[int]:
+    """The first or the last `size` ids."""
     return side[max(0, len(side) - size) :] if from_end else side[:size]
 
 
