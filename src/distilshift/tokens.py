@@ -127,9 +127,8 @@ class _Frame:
 
 def _frame_of(tokenizer: Tokenizer, sides: int) -> _Frame:
     """The frame of one text or of two."""
-    probe = Tokenizer(
-        models.WordLevel({"a": 0}, unk_token="a")
-    )  # it makes one token of a letter, whatever the other does
+    # Of a letter, this one makes one token, whatever the other does.
+    probe = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     if tokenizer.post_processor is not None:
         probe.post_processor = tokenizer.post_processor
     found = probe.encode("a", "a" if sides == 2 else None)
