@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models
 
 from distilshift.data.windows import starting_words, windows_of
 from distilshift.errors import BundleError
@@ -111,54 +111,35 @@ def _all_ids(encoding: Encoding, from_end: bool) -> list[int]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What stands around a text, or around both texts of a pair.
+    """How a text, or both texts of a pair, stand among special tokens.
 
     Attributes:
-        special: ids of the special tokens before, between and after the texts.
-        special_types: type ids of these.
-        types: the type id of each text.
-        room: tokens that fit between the special ones.
+        parts: in order, a special token's id and type id with None, or a text's place with its type id and number.
+        room: tokens of texts that fit.
     """
 
-    special: Rows
-    special_types: Rows
-    types: list[int]
+    parts: list[tuple[int, int, int | None]]
     room: int
 
     def row(self, window: Sequence[list[int]]) -> tuple[list[int], list[int]]:
         """Ids and type ids of a window of these texts."""
-        ids, types = list(self.special[0]), list(self.special_types[0])
-        rest = zip(window, self.types, self.special[1:], self.special_types[1:], strict=True)
-        for side, kind, special, special_types in rest:
-            ids += side
-            ids += special
-            types += [kind] * len(side)
-            types += special_types
+        ids, types = [], []  # type: list[int], list[int]
+        for piece, kind, side in self.parts:
+            run = [piece] if side is None else window[side]
+            ids += run
+            types += [kind] * len(run)
         return ids, types
 
 
 def _frame_of(tokenizer: Tokenizer, sides: int) -> _Frame:
-    """The frame of one text or of two.
-
-    Raises:
-        BundleError: the tokenizer makes no token of a letter, and has no added tokens either.
-    """
-    # Added tokens are found in any text; of a letter, some tokenizers make nothing.
-    probe = next((added.content for added in tokenizer.get_added_tokens_decoder().values()), "a")
-    encoding = tokenizer.encode(probe, probe if sides == 2 else None)
-    special, special_types, types = [[]], [[]], []  # type: Rows, Rows, list[int]
-    for piece, kind, side in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
-        if side is None:
-            special[-1].append(piece)
-            special_types[-1].append(kind)
-        elif side == len(types):
-            types.append(kind)
-            special.append([])
-            special_types.append([])
-    if len(types) != sides:
-        raise BundleError("the tokenizer fails on a text", got=f"no token for {probe!r}", fix="make the student again")
-    room = int((tokenizer.truncation or {})["max_length"]) - sum(map(len, special))
-    return _Frame(special, special_types, types, room)
+    """The frame of one text or of two."""
+    # Of a letter, this one makes one token, whatever the other does.
+    probe = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    if tokenizer.post_processor is not None:
+        probe.post_processor = tokenizer.post_processor
+    found = probe.encode("a", "a" if sides == 2 else None)
+    parts = list(zip(found.ids, found.type_ids, found.sequence_ids, strict=True))
+    return _Frame(parts, int((tokenizer.truncation or {})["max_length"]) - found.sequence_ids.count(None))
 
 
 @contextmanager

@@ -81,11 +81,13 @@ def starting_words(vocabulary: Mapping[str, int]) -> bytes:
     Args:
         vocabulary: ids by piece.
     """
-    continues = {piece for piece in vocabulary if len(piece) > 2 and piece.startswith("##")}
-    begins = max(({piece for piece in vocabulary if piece.startswith(mark)} for mark in ("▁", "Ġ")), key=len)
-    found = bytearray(1 + max(vocabulary.values(), default=0))
-    for piece, number in vocabulary.items():
-        found[number] = piece in begins if len(begins) > len(continues) else piece not in continues
+    continues = [number for piece, number in vocabulary.items() if piece[:2] == "##" and len(piece) > 2]
+    marked = ([number for piece, number in vocabulary.items() if piece[:1] == mark] for mark in ("▁", "Ġ"))
+    begins, size = max(marked, key=len), 1 + max(vocabulary.values(), default=0)
+    of_others = len(begins) <= len(continues)
+    found = bytearray([of_others]) * size
+    for number in continues if of_others else begins:
+        found[number] = not of_others
     return bytes(found)
 
 
