@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -146,15 +147,21 @@ def casing_remark(tokenizer: Any) -> str:
     if lowercases and share >= CASED_SHARE:
         return (
             f"The tokenizer turns texts into lower case, but {share:.0%} of its vocabulary's pieces have capitals. If "
-            'the model was trained on cased texts, set "do_lower_case": false in its tokenizer_config.json.'
+            f"the model was trained on cased texts, set {_case_rule(tokenizer, 'false')}."
         )
     if not lowercases and share == 0:
         return (
             "The tokenizer keeps capitals, but no piece of its vocabulary has one, so that words with capitals become "
-            'unknown. If the model was trained on lowercased texts, set "do_lower_case": true in its '
-            "tokenizer_config.json."
+            f"unknown. If the model was trained on lowercased texts, set {_case_rule(tokenizer, 'true')}."
         )
     return ""
+
+
+def _case_rule(tokenizer: Any, value: str) -> str:
+    """Where a checkpoint's files set whether texts are lowercased: classes of BERT's kind rebuild their normalizer."""
+    if "do_lower_case" in signature(type(tokenizer).__init__).parameters:
+        return f'"do_lower_case": {value} in its tokenizer_config.json'
+    return f'"lowercase": {value} in the normalizer of its tokenizer.json'
 
 
 def _cased_share(pieces: Iterable[str]) -> float:
