@@ -42,7 +42,7 @@ def command(bundle: str, source: str, output: str | None, form: str | None, over
     Rows come out in input order, while later ones are still being read. With --skip-bad, a row that cannot be used
     gets an empty label and its problem, so that output and input stay aligned.
     """
-    config = PredictConfig(**chosen(options))  # click has checked them, and pydantic would slow the start
+    config = PredictConfig(**chosen(options))
     from distilshift.predict import Predictor
 
     examples = _examples(source, config)

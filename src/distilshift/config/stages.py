@@ -18,6 +18,7 @@ from distilshift.config.base import (
     TrainingConfig,
     option,
 )
+from distilshift.config.readers import read_label_names, read_names
 
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
@@ -46,7 +47,7 @@ class ImportConfig(StageConfig):
     """Options of `import`: a fine-tuned classifier to a teacher bundle."""
 
     max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
-    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
+    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.", read_label_names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,15 @@ class ParetoConfig(StageConfig):
     """Options of `pareto`: what is compared. Those of `adapt` come from `--config`, in Python from a dict."""
 
     students: str = option(
-        "base,small,small-2-layers,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
+        "base,small,small-2-layers,small-1-layer,tiny",
+        "Names of the students to compare, from docs/edge.md.",
+        read_names,
     )
     labelled: str | None = option(
         None, "A labelled file of the target: adds a column of accuracy, and chooses nothing."
     )
     label_column: str = option("label", "Column of that file that holds the label.")
-    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
+    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.", read_label_names)
 
 
 @dataclass(frozen=True, kw_only=True)
