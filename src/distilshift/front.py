@@ -22,6 +22,7 @@ from distilshift.config import (
 )
 from distilshift.data.check import require_pairs
 from distilshift.data.corpus import open_corpus
+from distilshift.data.given import as_path
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
@@ -78,7 +79,7 @@ class Student:
 
 def pareto(
     teacher: str | Path,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: Any,
     output: str | Path,
     config: ParetoConfig | None = None,
     adapt_options: Mapping[str, Any] | None = None,
@@ -106,12 +107,9 @@ def pareto(
     require_apart(folder, teacher, shared.student)
     _require_possible(planned.values(), manifest)
     labelled = _labelled(manifest, settings, shared)
-    if not isinstance(texts, str | Path):  # perhaps a generator, and each student is made from them
-        several: list[Any] = list(texts)
-        texts = several
     corpus = open_corpus(texts, shared)
     require_pairs([next(iter(corpus))], manifest.pair_column)
-    if str(texts) == "-":  # which can be read once
+    if as_path(texts) in (None, "-"):  # perhaps a generator, which can be read once
         texts = list(corpus)
     key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     _claim(folder, key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +39,7 @@ from distilshift.static_student import STATIC, static_length, static_shape, stat
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
 from distilshift.target_prior import TargetPrior, given_prior
-from distilshift.types import AdaptResult, Example
+from distilshift.types import AdaptResult
 from distilshift.views import Reading, label_views, read_texts, within_budget
 
 log = logging.getLogger("distilshift")
@@ -48,7 +47,7 @@ log = logging.getLogger("distilshift")
 
 def adapt(
     teacher: str | Path | None,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: Any,
     output: str | Path,
     config: AdaptConfig | None = None,
     *,
@@ -63,7 +62,8 @@ def adapt(
 
     Args:
         teacher: a teacher bundle; None with the option `teacher_probabilities`.
-        texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too), or the texts themselves.
+        texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too); a table with a text column (pandas,
+            polars, `datasets`, pyarrow, a dict of columns); or the texts themselves.
         output: the student bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.

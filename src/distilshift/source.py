@@ -19,7 +19,8 @@ from distilshift.calibration import source_statistics
 from distilshift.card import teacher_card
 from distilshift.config import ImportConfig, TeachConfig, overlaid
 from distilshift.data.batch import TokenStore
-from distilshift.data.check import named, require_usable, telling_of_pairs
+from distilshift.data.check import telling_of_pairs
+from distilshift.data.labelled import read_any_labelled
 from distilshift.data.read import label_mapping, read_labelled, require_classes
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
@@ -83,7 +84,7 @@ class SupervisedObjective(Objective):
 
 
 def teach(
-    data: str | Path | Sequence[Example],
+    data: Any,
     output: str | Path,
     config: TeachConfig | None = None,
     *,
@@ -96,7 +97,8 @@ def teach(
     The epoch and the temperature are chosen on source validation texts.
 
     Args:
-        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column; a table with them (pandas,
+            polars, `datasets`, a dict of columns); `(texts, labels)`; or labelled examples.
         output: the bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -144,13 +146,10 @@ def _teach(
         _write(folder, classifier, _manifest(classifier, config, statistics), overwrite)
 
 
-def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
+def _examples(data: Any, config: TeachConfig) -> tuple[list[Example], list[Example]]:
     """Training and validation examples."""
-    if isinstance(data, str | Path):
-        name, examples = str(data), list(read_labelled(data, config).examples)
-    else:
-        name, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
-        config = telling_of_pairs(config, examples[0])
+    name, examples = read_any_labelled(data, config)
+    config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:
         return stratified_split(examples, config.validation_fraction, config.seed)

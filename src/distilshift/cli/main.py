@@ -69,9 +69,7 @@ def _report(error: DistilshiftError | ModuleNotFoundError | OSError | UnicodeEnc
     if "--verbose" in sys.argv or "-v" in sys.argv:
         logging.exception("Traceback of the error:")
     if isinstance(error, ModuleNotFoundError):
-        error = MissingExtraError(
-            f"this verb needs {error.name}", got="an install without it", fix="pip install '.[train]' in the checkout"
-        )
+        error = MissingExtraError.of("this verb", error)
     if not isinstance(error, DistilshiftError):
         error = _refusal(error)
     click.echo(f"Error: {error}", err=True)

@@ -11,7 +11,9 @@ from distilshift.config import InputConfig, LabelledInputConfig
 from distilshift.data.formats import read_rows
 from distilshift.data.labels import check_label_names, label_mapping, label_namer
 from distilshift.data.rows import SURROGATE, Row, RowError, shown
-from distilshift.data.streams import Readable, display_name
+from distilshift.data.streams import Readable
+from distilshift.data.streams import display_name as file_name
+from distilshift.data.tables import Table
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -63,7 +65,7 @@ class Texts:
 
 
 def iter_examples(
-    path: Readable,
+    path: Readable | Table,
     config: InputConfig,
     *,
     pass_bad: bool = False,
@@ -76,7 +78,8 @@ def iter_examples(
 
     Args:
         path: .txt (a text a line), .csv, .tsv, .jsonl, .ndjson or .parquet, each also with .gz;
-            "-" for texts on standard input; or an open handle, whose name tells the format (none: .txt).
+            "-" for texts on standard input; or an open handle, whose name tells the format (none: .txt);
+            or a table of Python objects.
         config: how it is read.
         pass_bad: give a row that cannot be used as an Example with `problem` set, in its place.
         report: counts to keep up to date, for the caller to read.
@@ -91,7 +94,7 @@ def iter_examples(
 
 
 def iter_labelled(
-    path: Readable, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
+    path: Readable | Table, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
 ) -> Iterator[Example]:
     """Texts of a file with their labels, in constant memory; otherwise as `iter_examples`.
 
@@ -106,7 +109,7 @@ def iter_labelled(
     return _examples(path, config, columns, namer, pass_bad, report or ReadReport())
 
 
-def read_examples(path: Readable, config: InputConfig) -> Texts:
+def read_examples(path: Readable | Table, config: InputConfig) -> Texts:
     """All texts of a file, without labels; arguments as `iter_examples`.
 
     Raises:
@@ -117,7 +120,7 @@ def read_examples(path: Readable, config: InputConfig) -> Texts:
     return _texts(path, tuple(iter_examples(path, config, report=report)), report)
 
 
-def read_labelled(path: Readable, config: LabelledInputConfig) -> Texts:
+def read_labelled(path: Readable | Table, config: LabelledInputConfig) -> Texts:
     """All texts of a file with their labels; arguments as `iter_labelled`.
 
     Raises:
@@ -131,7 +134,7 @@ def read_labelled(path: Readable, config: LabelledInputConfig) -> Texts:
     return texts
 
 
-def require_classes(examples: Sequence[Example], path: Readable) -> None:
+def require_classes(examples: Sequence[Example], path: Readable | Table) -> None:
     """Check that there is something to tell apart, as training needs.
 
     Args:
@@ -151,6 +154,11 @@ def require_classes(examples: Sequence[Example], path: Readable) -> None:
         )
 
 
+def display_name(source: Readable | Table) -> str:
+    """How messages call a file or a table."""
+    return source.name if isinstance(source, Table) else file_name(source)
+
+
 def _columns(**roles: str | None) -> dict[str, str]:
     columns: dict[str, str] = {}
     for role, column in roles.items():
@@ -166,10 +174,12 @@ def _columns(**roles: str | None) -> dict[str, str]:
     return columns
 
 
-def _texts(path: Readable, examples: tuple[Example, ...], report: ReadReport) -> Texts:
+def _texts(path: Readable | Table, examples: tuple[Example, ...], report: ReadReport) -> Texts:
     if not examples:
         name = display_name(path)
         if report.first_problem is None:
+            if isinstance(path, Table):
+                raise DataError(f"{name} is empty", expected="at least one row", got="none", fix="check its source")
             raise DataError(f"{name}: the file is empty", expected="at least one row", got="none", fix="check the path")
         raise DataError(
             f"{name}: no usable row",
@@ -181,7 +191,7 @@ def _texts(path: Readable, examples: tuple[Example, ...], report: ReadReport) ->
 
 
 def _examples(
-    path: Readable,
+    path: Readable | Table,
     config: InputConfig,
     columns: Mapping[str, str],
     namer: Callable[[Any, str], str] | None,
@@ -189,7 +199,11 @@ def _examples(
     report: ReadReport,
     warn: bool = True,
 ) -> Iterator[Example]:
-    for row in read_rows(path, config, columns):
+    if isinstance(path, Table):  # class numbers have names there, unless the option names them
+        rows = path.rows(columns, named=getattr(config, "label_names", None) is None)
+    else:
+        rows = read_rows(path, config, columns)
+    for row in rows:
         report.rows += 1
         try:
             example = _example(row, columns, namer, config.max_chars)

@@ -1,0 +1,36 @@
+"""Labelled examples from whatever a caller gives: a file, a table, `(texts, labels)` or examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from distilshift.config import LabelledInputConfig
+from distilshift.data.check import PAIR, named, require_usable
+from distilshift.data.given import as_path, kept, labelled_columns
+from distilshift.data.read import display_name, read_labelled
+from distilshift.data.tables import Table, table_of
+from distilshift.types import Example
+
+
+def read_any_labelled(data: Any, config: LabelledInputConfig) -> tuple[str, list[Example]]:
+    """The examples, checked and with their labels named, and how messages call their source.
+
+    Args:
+        data: a file as of `read_labelled`, a table as of `data.tables`, `(texts, labels)`, or a series of examples.
+        config: how a file or a table is read.
+
+    Raises:
+        DataError: a text or a label cannot be used, or there is none.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+    """
+    source: str | Table | None = as_path(data)
+    if source is None:
+        columns = labelled_columns(data, config.text_column, config.label_column, config.pair_column or PAIR)
+        if columns is not data and len(columns) > 2:  # `(texts, labels)` of pairs
+            config = replace(config, pair_column=config.pair_column or PAIR)
+        data = kept(columns)
+        source = table_of(data, config.text_column)
+    if source is None:
+        return "the examples", named(require_usable(data, labelled=True), config.label_names)
+    return display_name(source), list(read_labelled(source, config).examples)
