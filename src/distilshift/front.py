@@ -18,6 +18,7 @@ from distilshift.config import (
     ParetoConfig,
     overlaid,
     require_compatible,
+    require_used,
     resolve,
 )
 from distilshift.data.check import require_pairs
@@ -157,6 +158,7 @@ def _require_possible(planned: Iterable[AdaptConfig], manifest: Manifest) -> Non
                 got="teacher_probabilities, too",
                 fix="leave them out; adapt takes them",
             )
+        require_used(config)
         require_compatible(config)
         check_budget(config)
         given_prior(config.target_prior, manifest.label_names)

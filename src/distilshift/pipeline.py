@@ -15,7 +15,7 @@ from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, overlaid, require_compatible
+from distilshift.config import AdaptConfig, overlaid, require_compatible, require_used
 from distilshift.data.check import require_pairs, telling_of_pairs
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.dine import SECOND_STAGE
@@ -75,8 +75,23 @@ def adapt(
     Raises:
         DistilshiftError: an input, an option or the output is unusable; nothing is written then.
     """
-    start = time.perf_counter()
     settings = overlaid(AdaptConfig, config, options)
+    require_used(settings)
+    return make_student(teacher, texts, output, settings, overwrite=overwrite, fresh=fresh, cache=cache)
+
+
+def make_student(
+    teacher: str | Path | None,
+    texts: Any,
+    output: str | Path,
+    settings: AdaptConfig,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    cache: str | Path | None = None,
+) -> AdaptResult:
+    """`adapt` with options that may include unused ones, such as those that all rows of a benchmark share."""
+    start = time.perf_counter()
     folder = Path(output)
     require_compatible(settings)
     check_budget(settings)

@@ -41,12 +41,10 @@ def test_the_names_of_the_package_are_listed_before_they_are_loaded():
 
 @pytest.mark.parametrize("name", ["adapt", "teach", "pareto", "import_checkpoint"])
 def test_without_the_train_extra_a_function_says_how_to_get_it(name: str):
-    code = (
-        HIDE_TORCH + f"try:\n    from distilshift import {name}\nexcept ImportError as error:\n    print(repr(error))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"MissingExtraError('distilshift.{name} needs ")
-    assert "Fix: pip install '.[train]' in the checkout" in done.stdout.replace('"', "'")
+    code = f"try: from distilshift import {name}\nexcept ImportError as error: print(type(error).__name__, error)"
+    done = subprocess.run([sys.executable, "-c", HIDE_TORCH + code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"MissingExtraError distilshift.{name} needs ")
+    assert "Fix: pip install '.[train]' in the checkout" in done.stdout
 
 
 def test_without_the_train_extra_the_command_line_says_the_same(tmp_path: Path):

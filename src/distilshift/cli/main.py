@@ -43,9 +43,10 @@ class LazyGroup(click.RichGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            if close := difflib.get_close_matches(args[0].lower(), VERBS, n=1):
-                error.message = f"{error.message.rstrip('.')}. Did you mean {close[0]!r}?"
-            raise
+            close = difflib.get_close_matches(args[0].lower(), VERBS, n=1)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {close[0]!r}?", ctx) from None
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

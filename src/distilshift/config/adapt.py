@@ -64,8 +64,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,
-        "Passes over the target texts while the teacher adapts, every other one over random spans of them; "
-        "tent makes one pass whatever this says.",
+        "Passes over the target texts while the teacher adapts, every other one over random spans of them: methods "
+        "shot-im, shot, nrc, aad, dine. tent makes one pass.",
     )
     adapt_learning_rate: Annotated[float, Gt(0)] = option(
         2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
