@@ -111,9 +111,9 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"distilshift.{_HOMES[name]}")
     except ModuleNotFoundError as error:
-        from distilshift.errors import MissingExtraError
+        from distilshift.errors import missing_extra
 
-        raise MissingExtraError.of(f"distilshift.{name}", error) from error
+        raise missing_extra(f"distilshift.{name}", error) from error
     return getattr(module, name)
 
 

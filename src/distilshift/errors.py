@@ -83,8 +83,9 @@ class RunError(DistilshiftError):
 class MissingExtraError(DistilshiftError, ImportError):
     """A verb or function needs a part of distilshift that is not installed; `except ImportError` catches it too."""
 
-    @classmethod
-    def of(cls, what: str, error: ModuleNotFoundError) -> MissingExtraError:
-        """The error for a verb or function that failed to import a module."""
-        fix = "pip install '.[train]' in the checkout"
-        return cls(f"{what} needs {error.name}", got="an install without it", fix=fix)
+
+def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """The error for a verb or function that failed to import a module."""
+    return MissingExtraError(
+        f"{what} needs {error.name}", got="an install without it", fix="pip install '.[train]' in the checkout"
+    )

@@ -14,7 +14,7 @@ from click import exceptions as click_exceptions
 from distilshift.cli import verbosity
 from distilshift.cli.launch import let_the_first_speak, rank
 from distilshift.cli.verbosity import with_verbosity
-from distilshift.errors import DistilshiftError, MissingExtraError
+from distilshift.errors import DistilshiftError, missing_extra
 
 # In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
 VERBS = ("demo", "teach", "import", "adapt", "pareto", "evaluate", "predict", "inspect", "bench")
@@ -86,7 +86,7 @@ def _report(error: DistilshiftError | ModuleNotFoundError | OSError | UnicodeEnc
     if verbosity.tracebacks():
         logging.exception("Traceback of the error:")
     if isinstance(error, ModuleNotFoundError):
-        error = MissingExtraError.of("this verb", error)
+        error = missing_extra("this verb", error)
     if not isinstance(error, DistilshiftError):
         error = _refusal(error)
     click.echo(f"Error: {error}", err=True)

@@ -100,7 +100,9 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     help_text = field.metadata["help"]
     if hint is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
+        on, off = flag, f"--no-{flag[2:]}"
+        shown = f" Default: {on if field.default else off}."
+        return click.option(f"{on}/{off}", field.name, default=None, help=help_text + shown)
     shown = "" if field.default is None else f" Default: {field.default}."
     return click.option(flag, field.name, type=param_type(hint), default=None, help=help_text + shown)
 
