@@ -82,7 +82,8 @@ def open_corpus(texts: Any, config: InputConfig) -> Corpus:
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
     texts = kept(texts)
-    source = as_path(texts) or table_of(texts, config.text_column)
+    path = as_path(texts)
+    source = table_of(texts, config.text_column) if path is None else path
     if source is None:
         given = [replace(as_example(item, index), label=None) for index, item in enumerate(iter_values(texts))]
         checked = require_usable(given, labelled=False)
