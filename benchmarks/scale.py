@@ -28,11 +28,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from common import DOMAINS, RESULTS, REVISION, SCRATCH, hardware, load, taught
-from distilshift import AdaptConfig, adapt, import_checkpoint
+from distilshift import AdaptConfig, import_checkpoint
 from distilshift.demo_data import movie_sentences
 from distilshift.encoder import load_classifier
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
+from distilshift.pipeline import make_student
 from distilshift.stage import peak_memory_bytes, versions
 
 WORDS = (12, 30)
@@ -80,7 +81,7 @@ def measure(size: int, teacher: Path, config: AdaptConfig, work: Path) -> dict[s
     with texts.open("w", encoding="utf-8") as file:
         file.writelines(f"{text}\n" for text in islice(endless(real), size))
     at_start, start = peak_memory_bytes(), time.perf_counter()
-    adapt(teacher, texts, work / f"student-{size}", config, overwrite=True)
+    make_student(teacher, texts, work / f"student-{size}", config, overwrite=True)
     seconds = time.perf_counter() - start
     texts.unlink()
     return {

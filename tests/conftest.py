@@ -138,7 +138,6 @@ def student_bundle(tmp_path_factory: pytest.TempPathFactory, teacher_bundle: Pat
         target_file,
         output,
         student_layers=1,
-        adapt_epochs=1,
         distil_epochs=4,
         distil_learning_rate=1e-3,
         precision="fp32",
@@ -159,7 +158,6 @@ def static_bundle(tmp_path_factory: pytest.TempPathFactory, teacher_bundle: Path
         student="static",
         student_width=16,
         max_windows=3,
-        adapt_epochs=1,
         distil_learning_rate=5e-3,
         precision="fp32",
     )

@@ -8,12 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
+    from distilshift.errors import (
+        BundleError,
+        ConfigError,
+        DataError,
+        DistilshiftError,
+        DownloadError,
+        EstimateError,
+        LeakError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        RunError,
+        UnsafeError,
+    )
     from distilshift.evaluation import evaluate
     from distilshift.front import pareto
     from distilshift.importing import import_checkpoint
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
+    from distilshift.progress import disable_progress_bars, enable_progress_bars
     from distilshift.source import teach
+    from distilshift.types import AdaptResult, Evaluation, Example, Prediction, TeachResult
 
 # onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -21,12 +37,31 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Where each public name lives; it is imported when first used, so that predicting never loads PyTorch.
 _HOMES = {
     "AdaptConfig": "config",
+    "AdaptResult": "types",
+    "BundleError": "errors",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "DistilshiftError": "errors",
+    "DownloadError": "errors",
+    "EstimateError": "errors",
     "EvaluateConfig": "config",
+    "Evaluation": "types",
+    "Example": "types",
     "ImportConfig": "config",
+    "LeakError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "OutputError": "errors",
     "ParetoConfig": "config",
+    "Prediction": "types",
     "Predictor": "predict",
+    "RunError": "errors",
     "TeachConfig": "config",
+    "TeachResult": "types",
+    "UnsafeError": "errors",
     "adapt": "pipeline",
+    "disable_progress_bars": "progress",
+    "enable_progress_bars": "progress",
     "evaluate": "evaluation",
     "import_checkpoint": "importing",
     "pareto": "front",
@@ -35,12 +70,31 @@ _HOMES = {
 
 __all__ = [
     "AdaptConfig",
+    "AdaptResult",
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "DistilshiftError",
+    "DownloadError",
+    "EstimateError",
     "EvaluateConfig",
+    "Evaluation",
+    "Example",
     "ImportConfig",
+    "LeakError",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
     "ParetoConfig",
+    "Prediction",
     "Predictor",
+    "RunError",
     "TeachConfig",
+    "TeachResult",
+    "UnsafeError",
     "adapt",
+    "disable_progress_bars",
+    "enable_progress_bars",
     "evaluate",
     "import_checkpoint",
     "pareto",
@@ -55,4 +109,14 @@ def __getattr__(name: str) -> Any:
         return version("distilshift")
     if name not in _HOMES:
         raise AttributeError(f"module 'distilshift' has no attribute {name!r}")
-    return getattr(import_module(f"distilshift.{_HOMES[name]}"), name)
+    try:
+        module = import_module(f"distilshift.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        from distilshift.errors import missing_extra
+
+        raise missing_extra(f"distilshift.{name}", error) from error
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", *(name for name in globals() if name.startswith("__"))]

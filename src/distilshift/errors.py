@@ -80,5 +80,12 @@ class RunError(DistilshiftError):
     """A run directory belongs to another run, is in use, or is damaged."""
 
 
-class MissingExtraError(DistilshiftError):
-    """A verb needs a part of distilshift that is not installed."""
+class MissingExtraError(DistilshiftError, ImportError):
+    """A verb or function needs a part of distilshift that is not installed; `except ImportError` catches it too."""
+
+
+def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """The error for a verb or function that failed to import a module."""
+    return MissingExtraError(
+        f"{what} needs {error.name}", got="an install without it", fix="pip install '.[train]' in the checkout"
+    )

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
-from distilshift.data.check import named, require_pairs, require_usable
+from distilshift.data.check import require_pairs
+from distilshift.data.labelled import read_any_labelled
 from distilshift.data.labels import is_number, sorted_labels
-from distilshift.data.read import read_labelled
-from distilshift.data.sources import names_files, source_name
 from distilshift.errors import ConfigError, DataError
 from distilshift.metrics import (
     accuracy,
@@ -32,18 +31,13 @@ from distilshift.predict import load_network
 from distilshift.types import Evaluation, Example
 
 
-def evaluate(
-    bundle: str | Path,
-    data: str | Path | Sequence[Path] | Sequence[Example],
-    config: EvaluateConfig | None = None,
-    **options: Any,
-) -> Evaluation:
+def evaluate(bundle: str | Path, data: Any, config: EvaluateConfig | None = None, **options: Any) -> Evaluation:
     """Measure a teacher or a student bundle on labelled texts.
 
     Args:
         bundle: the folder.
-        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
-            labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects; a table
+            with such columns (pandas, polars, `datasets`, a dict of columns); `(texts, labels)`; or labelled examples.
         config: the options; the defaults where None.
         options: single fields of EvaluateConfig.
 
@@ -60,7 +54,7 @@ def evaluate(
 
 
 def labelled_examples(
-    manifest: Manifest, data: str | Path | Sequence[Path] | Sequence[Example], config: EvaluateConfig
+    manifest: Manifest, data: Any, config: EvaluateConfig
 ) -> tuple[Sequence[Example], NDArray[np.int64]]:
     """Labelled texts as a bundle can be measured on them, and the index of each one's label.
 
@@ -69,11 +63,7 @@ def labelled_examples(
     """
     if config.label_names is None and all(map(is_number, manifest.label_names)):
         config = replace(config, label_names="as-is")  # the bundle's own names are numbers
-    if names_files(data):
-        where, examples = source_name(data), list(read_labelled(data, config, manifest.label_names).examples)
-    else:
-        given = require_usable(data, labelled=True)
-        where, examples = "the examples", named(given, config.label_names, config.ignore_label)
+    where, examples = read_any_labelled(data, config, manifest.label_names)
     require_pairs(examples, manifest.pair_column)
     return examples, _label_ids(examples, manifest.label_names, where)
 

@@ -18,11 +18,12 @@ from distilshift.config import (
     ParetoConfig,
     overlaid,
     require_compatible,
+    require_used,
     resolve,
 )
 from distilshift.data.check import require_pairs
 from distilshift.data.corpus import open_corpus
-from distilshift.data.sources import names_files
+from distilshift.data.sources import as_files
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
@@ -81,7 +82,7 @@ class Student:
 
 def pareto(
     teacher: str | Path,
-    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
+    texts: Any,
     output: str | Path,
     config: ParetoConfig | None = None,
     adapt_options: Mapping[str, Any] | None = None,
@@ -111,13 +112,10 @@ def pareto(
     require_apart(folder, teacher, shared.student)
     _require_possible(planned.values(), manifest)
     labelled = _labelled(manifest, settings, shared)
-    if not names_files(texts):  # perhaps a generator, and each student is made from them
-        several: list[Any] = list(texts)
-        texts = several
     corpus = open_corpus(texts, shared)
     require_pairs([next(iter(corpus))], manifest.pair_column)
     sufficient(corpus, shared, "force = true in the file of --config")
-    if str(texts) == "-":  # which can be read once
+    if as_files(texts) in (None, "-"):  # perhaps a generator, which can be read once
         texts = list(corpus)
     where = where_computed(make_accelerator(shared))
     key = identity("pareto", shared, where, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
@@ -166,6 +164,7 @@ def _require_possible(planned: Iterable[AdaptConfig], manifest: Manifest) -> Non
                 got="teacher_probabilities, too",
                 fix="leave them out; adapt takes them",
             )
+        require_used(config)
         require_compatible(config)
         check_budget(config)
         given_prior(config.target_prior, manifest.label_names)

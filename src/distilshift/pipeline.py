@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, overlaid, require_compatible
+from distilshift.config import AdaptConfig, overlaid, require_compatible, require_used
 from distilshift.data.check import require_pairs, telling_of_pairs
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.dine import SECOND_STAGE
@@ -41,7 +40,7 @@ from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
 from distilshift.target_check import facts_of, sufficient
 from distilshift.target_prior import TargetPrior, given_prior
-from distilshift.types import AdaptResult, Example
+from distilshift.types import AdaptResult
 from distilshift.views import Reading, label_views, read_texts, within_budget
 
 log = logging.getLogger("distilshift")
@@ -49,7 +48,7 @@ log = logging.getLogger("distilshift")
 
 def adapt(
     teacher: str | Path | None,
-    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
+    texts: Any,
     output: str | Path,
     config: AdaptConfig | None = None,
     *,
@@ -65,7 +64,8 @@ def adapt(
     Args:
         teacher: a teacher bundle; None with the option `teacher_probabilities`.
         texts: a file (plain text with one text per line, or with a text column), a folder or a glob of such files, a
-            list of Path objects, or the texts themselves.
+            list of Path objects; a table with a text column (pandas, polars, `datasets`, pyarrow, a dict of columns);
+            or the texts themselves.
         output: the student bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -77,8 +77,23 @@ def adapt(
     Raises:
         DistilshiftError: an input, an option or the output is unusable; nothing is written then.
     """
-    start = time.perf_counter()
     settings = overlaid(AdaptConfig, config, options)
+    require_used(settings)
+    return make_student(teacher, texts, output, settings, overwrite=overwrite, fresh=fresh, cache=cache)
+
+
+def make_student(
+    teacher: str | Path | None,
+    texts: Any,
+    output: str | Path,
+    settings: AdaptConfig,
+    *,
+    overwrite: bool = False,
+    fresh: bool = False,
+    cache: str | Path | None = None,
+) -> AdaptResult:
+    """`adapt` with options that may include unused ones, such as those that all rows of a benchmark share."""
+    start = time.perf_counter()
     folder = Path(output)
     require_compatible(settings)
     check_budget(settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import onnxruntime
@@ -14,12 +16,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import OnnxChoice
+from distilshift.config import InputConfig, OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.data.check import as_example, require_pairs, require_whole_row
+from distilshift.data.check import require_pairs, require_whole_row
+from distilshift.data.given import examples_of
 from distilshift.data.windows import mean_over_windows
-from distilshift.errors import BundleError, ConfigError, DataError
+from distilshift.errors import BundleError, ConfigError
 from distilshift.metrics import softmax
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
@@ -37,15 +40,8 @@ RUN_TOKENS = 2048
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
 
-T = TypeVar("T")
 Text = str | tuple[str, str]
-
-
-def _several(texts: Iterable[T]) -> Iterable[T]:
-    """The texts, unless they are one, whose characters would be texts otherwise."""
-    if isinstance(texts, str):
-        raise DataError("one text where several are read", expected="a list of texts", got="a str", fix="pass [text]")
-    return texts
+TEXT_COLUMN = InputConfig.text_column
 
 
 class Network:
@@ -178,6 +174,18 @@ class Predictor:
 
     def __init__(self, network: Network, label_names: list[str], pair_column: str | None = None) -> None:
         self._network, self.label_names, self._pair_column = network, label_names, pair_column
+        self._source: tuple[Path, dict[str, Any]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path and the options of the bundle, which is opened again where the copy is loaded.
+
+        Raises:
+            PicklingError: the predictor was not made by `load`.
+        """
+        if self._source is None:
+            raise pickle.PicklingError("only a Predictor from Predictor.load can be pickled")
+        folder, options = self._source
+        return partial(type(self).load, **options), (folder,)
 
     @classmethod
     def load(
@@ -205,35 +213,72 @@ class Predictor:
         folder = Path(bundle)
         manifest = read_manifest(folder, "student")
         network = load_network(folder, manifest, model, threads, max_windows)
-        return cls(network, manifest.label_names, manifest.pair_column)
+        predictor = cls(network, manifest.label_names, manifest.pair_column)
+        # Absolute, so that a process that starts in another folder finds it.
+        predictor._source = folder.absolute(), {"model": model, "threads": threads, "max_windows": max_windows}
+        return predictor
 
-    def probabilities(self, texts: Sequence[Text], batch_size: int = 32) -> NDArray[np.float64]:
+    def probabilities(
+        self,
+        texts: Iterable[Text] | Any,
+        batch_size: int = 32,
+        *,
+        text_column: str = TEXT_COLUMN,
+        pair_column: str | None = None,
+    ) -> NDArray[np.float64]:
         """Class probabilities, (texts, classes), in the order of `label_names`; rows sum to 1.
 
+        Args:
+            texts: texts or (text, text) pairs in a list, an array, a Series or another iterable; or a table of pandas,
+                polars, `datasets` or pyarrow, a dict of columns, or a list of dicts.
+            batch_size: texts per run of the network.
+            text_column: column of a table that holds the texts.
+            pair_column: column of a table that holds the second texts; by default the one that the bundle was made
+                with, if it labels pairs.
+
         Raises:
-            DataError: one text was given instead of a list; a text is no string, or carries a problem; it is one where
-                pairs are read, or a pair where single texts are. A blank text is labelled as any other.
+            DataError: one text was given instead of a list; a text is missing, is not a string, or carries a problem;
+                it is one where pairs are read, or a pair where single texts are. A blank text is labelled as any other.
             ConfigError: the batch size is out of its range.
         """
         require_within("batch_size", batch_size, 1, MAX_BATCH)
-        examples = [require_whole_row(as_example(text)) for text in _several(texts)]
+        examples = list(map(require_whole_row, self._examples(texts, text_column, pair_column)))
         require_pairs(examples, self._pair_column)
         if not examples:
             return np.empty((0, len(self.label_names)))
         return softmax(self._network.logits(examples, batch_size))
 
-    def predict(self, texts: Sequence[Text], batch_size: int = 32) -> list[Prediction]:
-        """The likeliest label of each text, or of each (text, text) pair, with all probabilities."""
-        return [self._prediction(row) for row in self.probabilities(texts, batch_size)]
+    def predict(
+        self,
+        texts: Iterable[Text] | Any,
+        batch_size: int = 32,
+        *,
+        text_column: str = TEXT_COLUMN,
+        pair_column: str | None = None,
+    ) -> list[Prediction]:
+        """The likeliest label of each text, or of each (text, text) pair, with all probabilities.
+
+        Arguments and errors as of `probabilities`.
+        """
+        rows = self.probabilities(texts, batch_size, text_column=text_column, pair_column=pair_column)
+        return [self._prediction(row) for row in rows]
 
     def stream(
-        self, texts: Iterable[Text | Example], batch_size: int = 32
+        self,
+        texts: Iterable[Text | Example] | Any,
+        batch_size: int = 32,
+        *,
+        text_column: str = TEXT_COLUMN,
+        pair_column: str | None = None,
     ) -> Iterator[tuple[Example, Prediction | None]]:
         """Predictions in input order, of any number of texts in constant memory.
 
         Args:
-            texts: texts, pairs or examples, read as they are needed: 16 batches at a time, sorted by length.
-            batch_size: texts a run of the network.
+            texts: texts, pairs or examples, or a table, as of `probabilities`, read as they are needed: 16 batches at a
+                time, sorted by length.
+            batch_size: texts per run of the network.
+            text_column: as of `probabilities`.
+            pair_column: as of `probabilities`.
 
         Yields:
             each text with its prediction, or with None if it is an example that carries a problem.
@@ -242,13 +287,16 @@ class Predictor:
             DataError, ConfigError: as of `probabilities`.
         """
         require_within("batch_size", batch_size, 1, MAX_BATCH)
-        source = map(as_example, _several(texts))
+        source = self._examples(texts, text_column, pair_column)
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
             usable = [item for item in chunk if item.problem is None]
             require_pairs(usable, self._pair_column)
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
             for item in chunk:
                 yield item, self._prediction(next(rows)) if item.problem is None else None
+
+    def _examples(self, texts: Any, text_column: str, pair_column: str | None) -> Iterator[Example]:
+        return examples_of(texts, text_column, pair_column or self._pair_column)
 
     def _prediction(self, row: NDArray[np.float64]) -> Prediction:
         shares = dict(zip(self.label_names, map(float, row), strict=True))

@@ -16,6 +16,18 @@ log = logging.getLogger("distilshift")
 
 
 Advance = Callable[[int], None]
+# Set to 1, it hides progress bars; the environment reaches the processes of `--num-processes` too.
+HIDDEN = "DISTILSHIFT_DISABLE_PROGRESS_BARS"
+
+
+def disable_progress_bars() -> None:
+    """Show no progress bars in this process and in those that it starts."""
+    os.environ[HIDDEN] = "1"
+
+
+def enable_progress_bars() -> None:
+    """Show progress bars on a terminal again, as by default."""
+    os.environ.pop(HIDDEN, None)
 
 
 class NotedAdvance(Protocol):
@@ -46,7 +58,7 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[NotedAdvance]:
     if os.environ.get("RANK", "0") != "0":  # of many processes, the first one speaks
         yield note_only
         return
-    if not console.is_terminal:
+    if not console.is_terminal or os.environ.get(HIDDEN, "0") not in ("", "0"):
         yield note_only
         suffix = f", {last}" if last else ""
         log.info("%s: %d in %.1f s%s", name, total - done, time.perf_counter() - start, suffix)

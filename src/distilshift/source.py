@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.card import teacher_card
 from distilshift.config import TeachConfig, overlaid
-from distilshift.data.check import named, require_usable, telling_of_pairs
+from distilshift.data.check import telling_of_pairs
 from distilshift.data.classes import class_counts, class_weights, is_unequal, name_warnings
+from distilshift.data.labelled import read_any_labelled
 from distilshift.data.labels import class_order, sorted_labels
 from distilshift.data.read import read_labelled, require_classes
-from distilshift.data.sources import names_files, source_name
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.encoder_checks import casing_remark
@@ -43,7 +43,7 @@ _LOG = logging.getLogger("distilshift")
 
 
 def teach(
-    data: str | Path | Sequence[Path] | Sequence[Example],
+    data: Any,
     output: str | Path,
     config: TeachConfig | None = None,
     *,
@@ -58,8 +58,8 @@ def teach(
     those of a maximum (`distilshift.validation`).
 
     Args:
-        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
-            labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects; a table
+            with such columns (pandas, polars, `datasets`, a dict of columns); `(texts, labels)`; or labelled examples.
         output: the bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -147,16 +147,10 @@ def _teach(
         _write(folder, classifier, _manifest(classifier, config, statistics), overwrite, run)
 
 
-def _examples(
-    data: str | Path | Sequence[Path] | Sequence[Example], config: TeachConfig
-) -> tuple[list[Example], list[Example]]:
+def _examples(data: Any, config: TeachConfig) -> tuple[list[Example], list[Example]]:
     """Training and validation examples."""
-    if names_files(data):
-        name, examples = source_name(data), list(read_labelled(data, config).examples)
-    else:
-        given = require_usable(data, labelled=True)
-        name, examples = "the examples", named(given, config.label_names, config.ignore_label)
-        config = telling_of_pairs(config, examples[0])
+    name, examples = read_any_labelled(data, config)
+    config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:
         return stratified_split(examples, config.validation_fraction, config.seed)

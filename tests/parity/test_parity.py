@@ -83,7 +83,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, target_file: Path) -> Call
                 read_ends(checkpoint)
             import_checkpoint(str(checkpoint), folder / "teacher", max_length=32)
             other = kind if kind == "cut" else str(make_encoder(folder / "other", kind, words="good bad zebra"))
-            options = {"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 2, "precision": "fp32"}
+            options = {"student_layers": 1, "distil_epochs": 2, "precision": "fp32"}
             adapt(folder / "teacher", target_file, folder / "student", student=other, **options)
             reseal(folder / "student", config={})  # which says that it labels single texts: here it reads pairs, too
             made[name] = folder / "student"

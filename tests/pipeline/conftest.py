@@ -15,7 +15,7 @@ from texts import make_texts
 
 TEACH = ["--epochs", "3", "--learning-rate", "3e-3", "--max-length", "32", "--precision", "fp32"]
 ADAPT = [
-    *("--student-layers", "1", "--adapt-epochs", "2", "--distil-epochs", "4", "--adapt-learning-rate", "1e-3"),
+    *("--student-layers", "1", "--distil-epochs", "4"),
     *("--distil-learning-rate", "1e-3", "--precision", "fp32"),
 ]
 

@@ -24,7 +24,10 @@ LARGEST, MEAN = 1e-3, 2e-6
 # Odd numbers of texts and of texts a step: shares are uneven, and the last step leaves one process without any.
 TRAIN = ("--precision", "fp32", "--threads", "1")
 TEACH = (*TRAIN, "--epochs", "2", "--batch-size", "14")
-ADAPT = (*TRAIN, "--student-layers", "1", "--adapt-batch-size", "33", "--adapt-epochs", "2", "--distil-epochs", "4")
+ADAPT = (*TRAIN, "--student-layers", "1", "--distil-epochs", "4")
+BATCH, EPOCHS = ("--adapt-batch-size", "33"), ("--adapt-epochs", "2")
+# Those that a method uses.
+ADAPTING = {"second-opinion": (), "tent": BATCH}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,7 @@ def test_two_processes_teach_as_one(encoder: Path, source_file: Path, tmp_path: 
 def test_two_processes_adapt_as_one(teacher: Path, target_file: Path, tmp_path: Path, method: str, mean: float):
     for number in ("1", "2"):
         arguments = ("adapt", teacher, target_file, "--method", method, *ADAPT, "--num-processes", number)
+        arguments += ADAPTING.get(method, BATCH + EPOCHS)
         assert distilshift(*arguments, "-o", tmp_path / number).stdout.count("Student in") == 1
     require_same(tmp_path / "1", tmp_path / "2", mean)
     require_same_losses(tmp_path / "1", tmp_path / "2")

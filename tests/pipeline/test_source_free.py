@@ -38,7 +38,7 @@ adapt(teacher, texts, output, **json.loads(options))
 with open(log, "w") as file:
     json.dump(sorted(opened), file)
 """
-OPTIONS = {"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 1, "precision": "fp32"}
+OPTIONS = {"student_layers": 1, "distil_epochs": 1, "precision": "fp32"}
 
 
 class Watch:

@@ -98,7 +98,7 @@ def test_texts_in_memory_are_checked(teacher_bundle: Path, tmp_path: Path, texts
 def test_files_and_texts_in_memory_give_the_same_student(
     teacher_bundle: Path, target_file: Path, tmp_path: Path, quick_export: None
 ):
-    options = {"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 1, "precision": "fp32"}
+    options = {"student_layers": 1, "distil_epochs": 1, "precision": "fp32"}
     texts = target_file.read_text().splitlines()
     for name, given in (("file", target_file), ("strings", texts), ("examples", [Example(text) for text in texts])):
         adapt(teacher_bundle, given, tmp_path / name, **options)
@@ -248,7 +248,7 @@ def test_no_text_travels_in_a_bundle(
     if kind == "student_bundle":
         request.getfixturevalue("quick_export")
         bundle = tmp_path / "s"
-        adapt(tmp_path / "t", marked, bundle, student_layers=1, adapt_epochs=1, distil_epochs=1, precision="fp32")
+        adapt(tmp_path / "t", marked, bundle, student_layers=1, distil_epochs=1, precision="fp32")
     files = [path for path in bundle.rglob("*") if path.is_file()]
     assert {"distilshift.json", "README.md", "config.json", "tokenizer.json"} <= {path.name for path in files}
     sentence = marked[0].text.rsplit(" ", 1)[0].encode()

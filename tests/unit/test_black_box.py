@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from applicable import applicable
 from distilshift import adapt, pipeline, second_opinion
 from distilshift.black_box import LOWEST, BlackBox
 from distilshift.bundle import read_manifest
@@ -42,7 +43,7 @@ def probabilities(teacher_bundle: Path, target_file: Path, tmp_path: Path) -> Pa
 
 def adapted(texts: Path, output: Path, probabilities: Path, student: Path, **options: Any) -> dict[str, Any]:
     given = SIZES | RATES | MODEL | {"teacher_probabilities": str(probabilities), "student": str(student)}
-    return adapt(None, texts, output, **given | options).summary
+    return adapt(None, texts, output, **applicable(given | options)).summary
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "none"}, {"method": "none", "feedback": 0.1}])

@@ -391,3 +391,17 @@ def test_an_interrupt_exits_with_130_wherever_it_strikes(tmp_path: Path, where: 
     for words, continues in ((["adapt"], True), (["predict", "adapt"], False), (["demo"], False)):
         done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ("The same command continues where it stopped." in done.stderr) == continues, words
+
+
+@pytest.mark.parametrize(
+    ("verb", "shown"),
+    [("adapt", "--no-gate"), ("predict", "--skip-bad"), ("evaluate", "Default: --no-skip-bad.")],
+)
+def test_help_names_the_default_of_a_switch(run_cli: Any, verb: str, shown: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    help_text = " ".join(run_cli(verb, "--help").out.split())
+    assert shown in help_text
+    for field in fields(CONFIGS[verb]):
+        if isinstance(field.default, bool):
+            flag = field.name.replace("_", "-")
+            assert f"Default: --{'' if field.default else 'no-'}{flag}." in help_text

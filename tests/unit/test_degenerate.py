@@ -20,7 +20,7 @@ from distilshift.types import Example
 from texts import NEUTRAL, make_texts
 
 OPTIONS: dict[str, Any] = {
-    **{"student_layers": 1, "adapt_epochs": 2, "distil_epochs": 1, "spans": 0, "precision": "fp32"},
+    **{"student_layers": 1, "distil_epochs": 1, "spans": 0, "precision": "fp32"},
     "distil_learning_rate": 1e-3,
 }
 TEXTS = 240

@@ -271,7 +271,7 @@ def test_shares_that_are_known_reach_the_feedback(
 ):
     given: list[Any] = []
     monkeypatch.setattr(learning, "distil_jointly", lambda *arguments: given.append(arguments[-2]))
-    sizes: dict[str, Any] = {"adapt_epochs": 1, "student_layers": 1}
+    sizes: dict[str, Any] = {"student_layers": 1}
     adapt(teacher_bundle, target_file, tmp_path / "s", feedback=0.5, gate=False, **sizes, **options)
     assert [None if shares is None else shares.tolist() for shares in given] == [expected]
 

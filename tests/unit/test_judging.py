@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from applicable import applicable
 from distilshift import adapt, gate, import_checkpoint, judging, learning, pipeline
 from distilshift.bundle import read_manifest
 from distilshift.errors import ConfigError
@@ -81,7 +82,7 @@ def test_a_refusal_means_plain_labels_of_the_unadapted_teacher(
     made = no_export(monkeypatch)
     wild = OPTIONS | {"adapt_learning_rate": 1e-2}
     for name, options in (("refused", wild), ("plain", wild | {"method": "none"}), ("used", wild | {"gate": False})):
-        adapt(teacher_bundle, target_file, tmp_path / name, **options)
+        adapt(teacher_bundle, target_file, tmp_path / name, **applicable(options))
     refused, plain, used = ({k: v.clone() for k, v in each.student.model.state_dict().items()} for each in made)
     assert all((refused[name] == plain[name]).all() for name in plain)
     assert any((refused[name] != used[name]).any() for name in plain)  # there was something to refuse

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from applicable import applicable
 from distilshift import adapt, gate, judging, learning, pipeline
 from distilshift.bundle import read_manifest
 from distilshift.student_bundle import Distilled
@@ -59,9 +60,9 @@ def test_a_student_that_collapses_is_replaced_by_that_of_plain_labels(
 ):
     options, function, name = KINDS[kind]
     monkeypatch.setattr(learning, function, collapsing(getattr(learning, function), []))
-    adapt(teacher_bundle, target_file, tmp_path / "guarded", **OPTIONS | options)
-    adapt(teacher_bundle, target_file, tmp_path / "plain", **OPTIONS)
-    adapt(teacher_bundle, target_file, tmp_path / "unguarded", gate=False, **OPTIONS | options)
+    adapt(teacher_bundle, target_file, tmp_path / "guarded", **applicable(OPTIONS | options))
+    adapt(teacher_bundle, target_file, tmp_path / "plain", **applicable(OPTIONS))
+    adapt(teacher_bundle, target_file, tmp_path / "unguarded", gate=False, **applicable(OPTIONS | options))
     guarded, plain, unguarded = made
     assert same_weights(guarded, plain)
     assert not same_weights(unguarded, plain)
@@ -83,10 +84,10 @@ def test_a_continued_run_decides_the_same(
     with monkeypatch.context() as stopped:
         stopped.setattr(learning, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS | options)
+            adapt(teacher_bundle, target_file, tmp_path / "s", **applicable(OPTIONS | options))
     monkeypatch.setattr(judging, "decide_labels", lambda *args: pytest.fail("it decided again"))
-    adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS | options)
-    adapt(teacher_bundle, target_file, tmp_path / "plain", **OPTIONS)
+    adapt(teacher_bundle, target_file, tmp_path / "s", **applicable(OPTIONS | options))
+    adapt(teacher_bundle, target_file, tmp_path / "plain", **applicable(OPTIONS))
     assert same_weights(made[0], made[1])
     assert not list(tmp_path.glob("*.run"))
 
@@ -94,11 +95,11 @@ def test_a_continued_run_decides_the_same(
 @pytest.mark.usefixtures("quick_export")
 def test_the_card_says_what_became_of_it(teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
-    adapt(teacher_bundle, target_file, tmp_path / "dine", **OPTIONS | {"method": "dine"})
-    adapt(teacher_bundle, target_file, tmp_path / "feedback", **OPTIONS | {"feedback": 0.5})
+    adapt(teacher_bundle, target_file, tmp_path / "dine", **applicable(OPTIONS | {"method": "dine"}))
+    adapt(teacher_bundle, target_file, tmp_path / "feedback", **applicable(OPTIONS | {"feedback": 0.5}))
     cards = {name: (tmp_path / name / "README.md").read_text() for name in KINDS}
     assert "The student learnt from the teacher as it came, and adapted itself. No sign of harm: " in cards["dine"]
     assert "It learnt from its own predictions, too. No sign of harm: the student keeps " in cards["feedback"]
     monkeypatch.setattr(gate, "_moved", lambda *args: iter(["of a whim"]))
-    adapt(teacher_bundle, target_file, tmp_path / "refused", **OPTIONS | {"feedback": 0.5})
+    adapt(teacher_bundle, target_file, tmp_path / "refused", **applicable(OPTIONS | {"feedback": 0.5}))
     assert "Feedback was refused: of a whim." in (tmp_path / "refused" / "README.md").read_text()

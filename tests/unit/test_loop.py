@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from applicable import applicable
 from distilshift import adapt, loop, teach
 from distilshift.config import AdaptConfig, Method
 from distilshift.dine import DineObjective
@@ -129,7 +130,12 @@ def adapted(tmp_path: Path, teacher_bundle: Path, target_file: Path, quick_expor
         sizes = {"adapt_epochs": 2, "adapt_batch_size": 32, "distil_epochs": 3, "student_layers": 1}
         rates = {"adapt_learning_rate": 1e-3, "distil_learning_rate": 1e-3, "pseudo_label_weight": 5.0}
         output = tmp_path / name
-        adapt(teacher_bundle, target_file, output, method=method, precision="fp32", **sizes | rates | options)
+        adapt(
+            teacher_bundle,
+            target_file,
+            output,
+            **applicable(sizes | rates | options | {"method": method, "precision": "fp32"}),
+        )
         return sha256_of(output / "model.safetensors")
 
     return run

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from applicable import applicable
 from distilshift import adapt, shards
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier
@@ -156,7 +157,7 @@ def test_students_of_one_teacher_ask_it_once_and_are_those_of_a_run_alone(
             "spans": 1,
             "adapt_epochs": 1,
         }
-        adapt(teacher_bundle, target_file, tmp_path / name, cache=cache, **fixed | options)
+        adapt(teacher_bundle, target_file, tmp_path / name, cache=cache, **applicable(fixed | options))
         return sha256_of(tmp_path / name / "model.safetensors")
 
     cache = tmp_path / "cache"

@@ -220,7 +220,7 @@ def test_a_stopped_adaptation_is_not_continued_with_another_teacher(
     checkpoint = str(make_checkpoint(tmp_path / "checkpoint"))
     import_checkpoint(checkpoint, tmp_path / "t", max_length=32)
     monkeypatch.setattr(learning, "distil_student", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-    options = {"student_layers": 1, "adapt_epochs": 1, "precision": "fp32"}
+    options = {"student_layers": 1, "precision": "fp32"}
     with pytest.raises(KeyboardInterrupt):
         adapt(tmp_path / "t", target_file, tmp_path / "s", **options)
     import_checkpoint(checkpoint, tmp_path / "t", max_length=16, overwrite=True)

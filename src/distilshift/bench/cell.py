@@ -21,7 +21,7 @@ from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.files import write_json
 from distilshift.journal import fingerprint
-from distilshift.pipeline import adapt
+from distilshift.pipeline import make_student
 from distilshift.source import teach
 from distilshift.stage import code_sha256, peak_memory_bytes, versions
 from distilshift.types import Example
@@ -47,7 +47,7 @@ class Inputs:
 
 def _adapt(inputs: Inputs, texts: list[Example], output: Path) -> Path:
     if not output.exists():  # a bundle is there whole or not at all
-        adapt(inputs.teacher, texts, output, inputs.config, cache=inputs.cache)
+        make_student(inputs.teacher, texts, output, inputs.config, cache=inputs.cache)
     return output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
@@ -10,8 +11,10 @@ import sys
 import rich_click as click
 from click import exceptions as click_exceptions
 
+from distilshift.cli import verbosity
 from distilshift.cli.launch import let_the_first_speak, rank
-from distilshift.errors import DistilshiftError, MissingExtraError
+from distilshift.cli.verbosity import with_verbosity
+from distilshift.errors import DistilshiftError, missing_extra
 
 # In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
 VERBS = ("demo", "teach", "import", "adapt", "pareto", "evaluate", "predict", "inspect", "bench")
@@ -31,14 +34,28 @@ class LazyGroup(click.RichGroup):
         """Import the verb's module."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(f"distilshift.cli.{cmd_name}_").command
+        return with_verbosity(importlib.import_module(f"distilshift.cli.{cmd_name}_").command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; a mistyped one is told which one is like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0].lower(), VERBS, n=1)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {close[0]!r}?", ctx) from None
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="distilshift")
-@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of an error.")
-def cli(verbose: bool) -> None:
+def cli() -> None:
     """Ship the model, not the data: adapt and distil a text classifier for a new domain, without labels."""
+
+
+with_verbosity(cli)
 
 
 def main() -> None:
@@ -50,7 +67,7 @@ def main() -> None:
     # Threads that spin while they wait cripple each other on a busy machine; PyTorch reads this when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("distilshift").setLevel(logging.WARNING if rank() else logging.INFO)
+    verbosity.reset(quiet=rank() > 0)
     try:
         sys.exit(cli(standalone_mode=False))
     except click_exceptions.Exit as stop:
@@ -66,12 +83,10 @@ def main() -> None:
 
 def _report(error: DistilshiftError | ModuleNotFoundError | OSError | UnicodeEncodeError) -> int:
     let_the_first_speak()
-    if "--verbose" in sys.argv or "-v" in sys.argv:
+    if verbosity.tracebacks():
         logging.exception("Traceback of the error:")
     if isinstance(error, ModuleNotFoundError):
-        error = MissingExtraError(
-            f"this verb needs {error.name}", got="an install without it", fix="pip install '.[train]' in the checkout"
-        )
+        error = missing_extra("this verb", error)
     if not isinstance(error, DistilshiftError):
         error = _refusal(error)
     click.echo(f"Error: {error}", err=True)

@@ -106,7 +106,9 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     help_text = field.metadata["help"]
     if hint is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
+        on, off = flag, f"--no-{flag[2:]}"
+        shown = f" Default: {on if field.default else off}."
+        return click.option(f"{on}/{off}", field.name, default=None, help=help_text + shown)
     if get_origin(hint) is tuple:
         return click.option(flag, field.name, type=param_type(get_args(hint)[0]), multiple=True, help=help_text)
     shown = "" if field.default is None else f" Default: {field.default}."

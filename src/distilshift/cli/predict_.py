@@ -60,7 +60,7 @@ def command(
     Rows come out in input order, with the other columns of the input behind the prediction. With --skip-bad, a row that
     cannot be used gets an empty label and its problem, so that output and input stay aligned; a blank line always does.
     """
-    config = PredictConfig(**chosen(options))  # click has checked them, and pydantic would slow the start
+    config = PredictConfig(**chosen(options))
     from distilshift.predict import Predictor
 
     if source and texts:

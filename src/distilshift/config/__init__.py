@@ -12,7 +12,7 @@ from distilshift.config.base import (
     read_toml,
     resolve,
 )
-from distilshift.config.rules import require_compatible
+from distilshift.config.rules import require_compatible, require_used
 from distilshift.config.stages import (
     DemoConfig,
     EvaluateConfig,
@@ -48,5 +48,6 @@ __all__ = [
     "overlaid",
     "read_toml",
     "require_compatible",
+    "require_used",
     "resolve",
 ]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from distilshift.config.base import InputConfig, TrainingConfig, implying, option
+from distilshift.config.base import InputConfig, TrainingConfig, option
+from distilshift.config.readers import read_shares, read_size
 
 Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
@@ -21,7 +22,6 @@ Size = Literal["tiny", "small", "base"]
 STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 1e-3, "spans": 6}
 
 
-@implying
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig(InputConfig, TrainingConfig):
     """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.
@@ -69,8 +69,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,
-        "Passes over the target texts while the teacher adapts, every other one over random spans of them; "
-        "tent makes one pass whatever this says.",
+        "Passes over the target texts while the teacher adapts, every other one over random spans of them: methods "
+        "shot-im, shot, nrc, aad, dine. tent makes one pass.",
     )
     adapt_learning_rate: Annotated[float, Gt(0)] = option(
         2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
@@ -85,6 +85,7 @@ class AdaptConfig(InputConfig, TrainingConfig):
         "auto",
         "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: told by parts of the texts (two "
         "classes, 48 words or more), else estimated where that is safe, else uniform, and then approached in part.",
+        read_shares,
     )
     gate: bool = option(
         True,
@@ -109,7 +110,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         "3e-4. docs/edge.md has what each costs.",
     )
     budget: str | None = option(
-        None, "Bytes that the device has for network, tokenizer and configuration, as 8MB; size is base then."
+        None,
+        "Bytes that the device has for network, tokenizer and configuration, as 8MB; size is base then.",
+        read_size,
     )
     latency_ms: Annotated[float, Gt(0)] | None = option(
         None, "Milliseconds that one text may take, p50 on one thread of this machine; size is base then."

@@ -5,18 +5,16 @@ from __future__ import annotations
 import operator
 import os
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache, wraps
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
+from distilshift.config.readers import read_label_names
+from distilshift.config.values import ValueProblem, checks_of
 from distilshift.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 Precision = Literal["auto", "fp32", "bf16"]
 Quoting = Literal["auto", "none", "csv"]
@@ -26,26 +24,59 @@ C = TypeVar("C", bound="StageConfig")
 MAX_SEED, MAX_THREADS, MAX_BATCH, MAX_CHARS = 2**32 - 1, 4_096, 1_000_000, 2**31 - 1
 
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field whose help text feeds `--help` and the reference docs."""
-    return field(default=default, metadata={"help": help})
+def option(default: Any, help: str, read: Callable[[Any], Any] | None = None) -> Any:
+    """A dataclass field whose help text feeds `--help` and the reference docs.
+
+    Args:
+        default: its value where none is given.
+        help: what it does.
+        read: turns Python values of other types, such as a mapping, into the string that the field holds; of
+            `config.readers`.
+    """
+    return field(default=default, metadata={"help": help, "read": read})
 
 
 def _is_path(value: str) -> bool:
     return os.sep in value and os.path.exists(value)  # noqa: PTH110 - Path.exists raises where a text is too long for a name
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageConfig:
-    """Base of every stage's options."""
+class _Validating(type):
+    """Checks a config's options, and applies what they imply, before the dataclass sees them."""
 
-    # Read by pydantic: an unknown key is an error, not a shrug, and no option is endless.
-    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
+    def __call__(cls, **options: Any) -> Any:
+        """Make the config.
+
+        Raises:
+            ConfigError: listing every unknown key, wrong type and out-of-range value at once.
+        """
+        checked = validated(cls, {name: value for name, value in options.items() if name != "given"})
+        chosen = chosen_options(cls, checked, list(options), options.get("given"))
+        return super().__call__(**cls.implied(chosen) | chosen, given=frozenset(chosen))  # type: ignore[attr-defined]  # of StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig(metaclass=_Validating):
+    """Base of every stage's options.
+
+    Options are validated on construction. A config knows which of them were `given`: the others follow from these, and
+    follow them when a config is changed by `dataclasses.replace` or by single options beside it.
+    """
+
+    # Names of the options that were given. As a pseudo-field it is no option, and `replace` hands it on.
+    given: InitVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self, given: frozenset[str]) -> None:
+        object.__setattr__(self, "given", given)
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that the options which were given change."""
         return {}
+
+    def chosen(self) -> dict[str, Any]:
+        """The options that were given, with their values."""
+        given: frozenset[str] = self.given  # type: ignore[attr-defined]  # set in __post_init__; mypy sees an InitVar
+        return {name: getattr(self, name) for name in given}
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved options as plain values, which are equal to themselves when they come back from JSON."""
@@ -55,6 +86,48 @@ class StageConfig:
         """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""
         values = self.to_dict().items()
         return {k: Path(v).name if isinstance(v, str) and _is_path(v) else v for k, v in values}
+
+
+def chosen_options(
+    kind: Any, options: dict[str, Any], order: list[str], given: frozenset[str] | None
+) -> dict[str, Any]:
+    """The options that someone chose, of all those that a config is constructed with.
+
+    `dataclasses.replace` constructs with the changes, then the pseudo-field `given`, then the fields that stay as they
+    are; of these, only the given ones were chosen. A full set of values without `given` is the record of a resolved
+    config, as bundles keep it: what differs from the defaults was chosen.
+    """
+    if given is not None:
+        changed = order[: order.index("given")]
+        return {name: value for name, value in options.items() if name in changed or name in given}
+    if options and len(options) == len(fields(kind)):
+        expected = asdict(kind()) | kind.implied(options)
+        return {name: value for name, value in options.items() if value != expected[name]}
+    return options
+
+
+def validated(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in their annotated types.
+
+    Raises:
+        ConfigError: listing every unknown key, wrong type and out-of-range value at once.
+    """
+    checks, values, problems = checks_of(kind), {}, []
+    for name, value in options.items():
+        if name not in checks:
+            problems.append(f"{name} is unknown")
+            continue
+        try:
+            values[name] = checks[name](value)
+        except ValueProblem as problem:
+            problems.append(f"{name} {problem}, got {value!r}")
+    if problems:
+        known, unknown = ", ".join(sorted(checks)), any(name not in checks for name in options)
+        raise ConfigError(
+            f"{len(problems)} invalid option(s): " + "; ".join(problems),
+            fix=f"known options are {known}" if unknown else "correct them; `--help` lists the ranges",
+        )
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +162,7 @@ class LabelledInputConfig(InputConfig):
     label_names: str | None = option(
         None,
         "Names for labels, as '0=negative,1=positive'; labels may share a name; 'as-is' keeps numbers as names.",
+        read_label_names,
     )
     ignore_label: tuple[str | int, ...] = option(
         (), "Leave out rows with this label, such as -1 where it means `no label`; may be given several times."
@@ -105,28 +179,16 @@ class TrainingConfig(StageConfig):
     threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads; 0 leaves it to PyTorch.")
 
 
-def implying(kind: type[C]) -> type[C]:
-    """Make a config dataclass apply `implied` when it is constructed, as `resolve` does."""
-    plain = kind.__init__
-
-    @wraps(plain)
-    def construct(self: Any, **given: Any) -> None:
-        plain(self, **{**kind.implied(given), **given})
-
-    kind.__init__ = construct  # type: ignore[method-assign]
-    return kind
-
-
 def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
-    """A config, validated, with single options in the place of its own.
+    """A config with single options in the place of its own.
 
-    What these imply holds where the config has its default; what the config's own options implied goes with them.
+    Defaults that the options together imply are applied where neither the config nor the options have a value given.
 
     Raises:
-        ConfigError: as of `resolve`.
+        ConfigError: the config is of another kind, or as of `resolve`.
     """
     if config is None:
-        return resolve(kind, options)
+        return kind(**options)
     if not isinstance(config, kind):
         raise ConfigError(
             "config is no config",
@@ -134,10 +196,7 @@ def overlaid(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
             got=type(config).__name__,
             fix="name single options as arguments, or give the config",
         )
-    own = config.to_dict()
-    expected = kind().to_dict() | kind.implied(own)
-    # What differs from that, somebody has set.
-    return resolve(kind, {name: value for name, value in own.items() if value != expected[name]}, options)
+    return kind(**config.chosen() | dict(options))
 
 
 def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
@@ -150,38 +209,7 @@ def resolve(kind: type[C], *layers: Mapping[str, Any]) -> C:
     Raises:
         ConfigError: listing every unknown key, wrong type and out-of-range value at once.
     """
-    from pydantic import ValidationError
-
-    given = ((key, value) for layer in layers for key, value in layer.items())
-    merged = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given}
-    merged = kind.implied(merged) | merged
-    try:
-        config: C = _reader(kind).validate_python(merged)  # type: ignore[arg-type]  # mypy: a class is hashable
-    except ValidationError as error:
-        known = ", ".join(sorted(entry.name for entry in fields(kind)))
-        problems = [_explain(entry) for entry in error.errors()]
-        unknown = any(entry["type"] == "unexpected_keyword_argument" for entry in error.errors())
-        raise ConfigError(
-            f"{len(problems)} invalid option(s): " + "; ".join(problems),
-            fix=f"known options are {known}" if unknown else "correct them; `--help` lists the ranges",
-        ) from None
-    return config
-
-
-@cache
-def _reader(kind: Any) -> TypeAdapter[Any]:
-    """What validates a config dataclass, made once each: a benchmark resolves thousands of configs."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
-
-
-def _explain(entry: Any) -> str:
-    name = ".".join(str(part) for part in entry["loc"]) or "options"
-    if entry["type"] == "unexpected_keyword_argument":
-        return f"{name} is unknown"
-    message = entry["msg"][0].lower() + entry["msg"][1:]
-    return f"{name} {message}, got {entry['input']!r}"
+    return kind(**{name: value for layer in layers for name, value in layer.items()})
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -199,7 +227,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def require_within(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Hold an option of a call that pydantic would slow to its range.
+    """Hold an option of a call to its range.
 
     Raises:
         ConfigError: it is outside, or no whole number.

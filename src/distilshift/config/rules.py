@@ -1,9 +1,88 @@
-"""Which options do not go together."""
+"""Which options do not go together, and which are used only beside others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from distilshift.config.adapt import STATES_FIRST, AdaptConfig
 from distilshift.errors import ConfigError
+
+TRAINED = ("shot-im", "shot", "nrc", "aad")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an option belongs to.
+
+    Attributes:
+        belongs: in words, for messages.
+        holds: whether a config uses it.
+    """
+
+    belongs: str
+    holds: Callable[[AdaptConfig], bool]
+
+
+def _methods(*names: str) -> Use:
+    *others, last = names
+    return Use(f"method {', '.join(others)} or {last}" if others else f"method {last}", lambda c: c.method in names)
+
+
+_SHARES = Use("a method other than none, or feedback", lambda c: c.method != "none" or c.feedback > 0)
+_SPANS = Use("spans above 0", lambda c: c.spans > 0)
+_STATIC = Use("student static", lambda c: c.student == "static")
+_LAYERED = Use("a student other than static", lambda c: c.student != "static")
+
+# Options that only some methods or students use; `adapt` uses all others whatever is chosen.
+USES: dict[str, Use] = {
+    "opinion_weight": _methods("second-opinion"),
+    "adapt_epochs": _methods(*TRAINED, "dine"),
+    "adapt_learning_rate": _methods("tent", *TRAINED, "dine"),
+    "adapt_frozen_layers": _methods("tent", *TRAINED),
+    "adapt_batch_size": _methods("tent", *TRAINED, "dine"),
+    "diversity_weight": _methods("shot-im", "shot", "nrc", "dine"),
+    "target_prior": _SHARES,
+    "gate": _SHARES,
+    "pseudo_label_weight": _methods("shot"),
+    "neighbours": _methods("nrc", "aad"),
+    "dispersion_decay": _methods("aad"),
+    "mixup_weight": _methods("dine"),
+    "student_layers": _LAYERED,
+    "student_width": _STATIC,
+    "span_min_words": _SPANS,
+    "span_max_words": _SPANS,
+    "span_text_weight": Use(
+        "spans above 0 and a teacher bundle", lambda c: c.spans > 0 and c.teacher_probabilities is None
+    ),
+    "feedback_every": Use("feedback above 0", lambda c: c.feedback > 0),
+    "mlm_weight": Use("mlm_head", lambda c: c.mlm_head is not None),
+    "mask_fraction": Use(
+        "masked_consistency or mlm_head", lambda c: c.masked_consistency > 0 or c.mlm_head is not None
+    ),
+}
+
+
+def unused_options(config: AdaptConfig) -> dict[str, str]:
+    """The options that were given and that the others leave without effect, with what they belong to."""
+    given = config.chosen()
+    return {name: use.belongs for name, use in USES.items() if given.get(name) is not None and not use.holds(config)}
+
+
+def require_used(config: AdaptConfig) -> None:
+    """Refuse options of `adapt` that would be ignored, even where they are given with their default value.
+
+    Raises:
+        ConfigError: listing each with what it belongs to.
+    """
+    unused = unused_options(config)
+    if unused:
+        raise ConfigError(
+            f"{', '.join(unused)} would be ignored",
+            expected="; ".join(f"{name} with {belongs}" for name, belongs in unused.items()),
+            got=f"method {config.method}, student {config.student}, spans {config.spans}",
+            fix="leave these options out, or choose what they belong to",
+        )
 
 
 def require_compatible(config: AdaptConfig) -> None:

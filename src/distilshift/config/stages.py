@@ -18,6 +18,7 @@ from distilshift.config.base import (
     TrainingConfig,
     option,
 )
+from distilshift.config.readers import read_label_names, read_names
 
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
@@ -57,7 +58,7 @@ class ImportConfig(StageConfig):
         None,
         "Maximum number of tokens per text, special ones included; by default the limit that the checkpoint states.",
     )
-    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
+    label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.", read_label_names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +69,15 @@ class ParetoConfig(InputConfig):
     """
 
     students: str = option(
-        "base,small,small-2-layers,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
+        "base,small,small-2-layers,small-1-layer,tiny",
+        "Names of the students to compare, from docs/edge.md.",
+        read_names,
     )
     labelled: str | None = option(
         None, "A labelled file of the target: adds a column of accuracy, and chooses nothing."
     )
     label_column: str = option("label", "Column of that file that holds the label.")
-    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
+    label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.", read_label_names)
     ignore_label: tuple[str | int, ...] = option((), "Leave out its rows with this label, as of `evaluate`.")
 
 

@@ -38,7 +38,11 @@ def require_usable(examples: Iterable[Example], *, labelled: bool) -> list[Examp
     for index, item in enumerate(examples):
         if not isinstance(item, Example):
             got = f"{shown(item)} at index {index}"
-            raise _unusable("distilshift.types.Example objects", got, "make them: Example(text, label=label)")
+            raise _unusable(
+                "distilshift.types.Example objects",
+                got,
+                "make them: Example(text, label=label); or pass (texts, labels)",
+            )
         require_text(item)
         if not item.text.strip() or (item.pair is not None and not item.pair.strip()):
             raise _unusable("words in every text", f"a blank one at index {index}", "leave it out")
@@ -93,17 +97,6 @@ def require_pairs(examples: Iterable[Example], pair_column: str | None) -> None:
             got="one",
             fix=f"name the column of the second one: --pair-column ({pair_column} where it was made)",
         )
-
-
-def as_example(text: str | tuple[str, str] | Example) -> Example:
-    """A text or a pair that a caller gave, as an example.
-
-    Raises:
-        DataError: it is none, or half of a character.
-    """
-    if isinstance(text, tuple) and len(text) == 2:
-        return require_text(Example(*text))
-    return require_text(text if isinstance(text, Example) else Example(text))
 
 
 def require_text(item: Example) -> Example:

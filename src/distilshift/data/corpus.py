@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.config import InputConfig
-from distilshift.data.check import as_example, require_usable
-from distilshift.data.read import iter_examples, read_examples
-from distilshift.data.sources import names_files, source_name
+from distilshift.data.check import require_usable
+from distilshift.data.given import as_example, kept
+from distilshift.data.read import given_name, iter_examples, read_examples
+from distilshift.data.sources import as_files
+from distilshift.data.tables import iter_values, table_of
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -74,30 +75,31 @@ class Corpus:
         return _counted(self.name, lambda: compress(self, chosen))
 
 
-def open_corpus(texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
-    """Check all texts in one pass; nothing of them is kept but for standard input's and a sequence's.
+def open_corpus(texts: Any, config: InputConfig) -> Corpus:
+    """Check all texts in one pass; only those of standard input and of a series are kept in memory.
 
     Args:
-        texts: files as `iter_examples` takes them, or the texts themselves, whose labels are dropped.
-        config: how a file is read.
+        texts: files as `iter_examples` takes them, a table as of `data.tables`, or a series of texts, pairs or
+            examples, whose labels are dropped.
+        config: how files or a table are read.
 
     Raises:
         DataError: a text cannot be used, or there is none.
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
-    if not names_files(texts):
-        given: Any = texts
-        if isinstance(given, Iterable):
-            given = [replace(as_example(item), label=None) for item in given]
+    texts = kept(texts)
+    source = as_files(texts) or table_of(texts, config.text_column)
+    if source is None:
+        given = [replace(as_example(item, index), label=None) for index, item in enumerate(iter_values(texts))]
         checked = require_usable(given, labelled=False)
         return _counted("the texts", lambda: checked)
-    if str(texts) == "-":  # can be read only once
-        kept = read_examples(texts, config).examples
-        return _counted("standard input", lambda: kept)
-    corpus = _counted(source_name(texts), lambda: iter_examples(texts, config))
+    if source == "-":  # can be read only once
+        examples = read_examples(source, config).examples
+        return _counted("standard input", lambda: examples)
+    corpus = _counted(given_name(source), lambda: iter_examples(source, config))
     if not corpus.size:
-        read_examples(texts, config)  # says why
-    return replace(corpus, _open=lambda: iter_examples(texts, config, warn=False))
+        read_examples(source, config)  # says why
+    return replace(corpus, _open=lambda: iter_examples(source, config, warn=False))
 
 
 def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:

@@ -13,6 +13,7 @@ from distilshift.data.formats import read_rows
 from distilshift.data.labels import check_label_names, label_mapping, label_namer
 from distilshift.data.rows import BlankLineError, Row, RowError, shown
 from distilshift.data.sources import Source, files_of, source_name
+from distilshift.data.tables import Table
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -29,6 +30,10 @@ __all__ = [
 
 _LOG = logging.getLogger("distilshift")
 _TEXTS = ("text", "pair")
+
+
+# What examples are read from: files, or a table of Python objects.
+Given = Source | Table
 
 
 @dataclass
@@ -69,7 +74,7 @@ class Texts:
 
 
 def iter_examples(
-    path: Source,
+    given: Given,
     config: InputConfig,
     *,
     pass_bad: bool = False,
@@ -85,9 +90,10 @@ def iter_examples(
     plain text they are left out and counted.
 
     Args:
-        path: .txt (one text per line), .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .arrow, each also with .gz,
+        given: .txt (one text per line), .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .arrow, each also with .gz,
             .bz2, .xz or .zst; a folder or a glob of such files, a folder that `save_to_disk` wrote, or a list of Path
-            objects; "-" for texts on standard input; or an open handle, whose name tells the format (none: .txt).
+            objects; "-" for texts on standard input; an open handle, whose name tells the format (none: .txt); or a
+            table of Python objects.
         config: how they are read.
         pass_bad: give a row that cannot be used as an Example with `problem` set, in its place.
         pass_blank: give a blank line of plain text so, too, rather than leave it out.
@@ -102,11 +108,11 @@ def iter_examples(
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, id=id_column)
     passing = _Passing(pass_bad, pass_bad or pass_blank, keep_columns and id_column is None)
-    return _examples(path, config, columns, None, passing, report or ReadReport(), warn)
+    return _examples(given, config, columns, None, passing, report or ReadReport(), warn)
 
 
 def iter_labelled(
-    path: Source, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
+    given: Given, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
 ) -> Iterator[Example]:
     """Texts of files with their labels, in constant memory; otherwise as `iter_examples`.
 
@@ -119,10 +125,10 @@ def iter_labelled(
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, label=config.label_column)
     namer = label_namer(config.label_names, config.ignore_label)
-    return _examples(path, config, columns, namer, _Passing(pass_bad, pass_bad, False), report or ReadReport())
+    return _examples(given, config, columns, namer, _Passing(pass_bad, pass_bad, False), report or ReadReport())
 
 
-def read_examples(path: Source, config: InputConfig) -> Texts:
+def read_examples(given: Given, config: InputConfig) -> Texts:
     """All texts of files, without labels; arguments as `iter_examples`.
 
     Raises:
@@ -130,10 +136,10 @@ def read_examples(path: Source, config: InputConfig) -> Texts:
         MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
-    return _texts(path, tuple(iter_examples(path, config, report=report)), report)
+    return _texts(given, tuple(iter_examples(given, config, report=report)), report)
 
 
-def read_labelled(path: Source, config: LabelledInputConfig, known: Sequence[str] = ()) -> Texts:
+def read_labelled(given: Given, config: LabelledInputConfig, known: Sequence[str] = ()) -> Texts:
     """All texts of files with their labels; arguments as `iter_labelled`, `known` as of `check_label_names`.
 
     Raises:
@@ -142,17 +148,17 @@ def read_labelled(path: Source, config: LabelledInputConfig, known: Sequence[str
         MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
-    texts = _texts(path, tuple(iter_labelled(path, config, report=report)), report)
-    check_label_names((str(item.label) for item in texts.examples), source_name(path), config.label_names, known)
+    texts = _texts(given, tuple(iter_labelled(given, config, report=report)), report)
+    check_label_names((str(item.label) for item in texts.examples), given_name(given), config.label_names, known)
     return texts
 
 
-def require_classes(examples: Sequence[Example], path: Source) -> None:
+def require_classes(examples: Sequence[Example], name: str) -> None:
     """Check that there is something to tell apart, as training needs.
 
     Args:
         examples: the labelled examples.
-        path: their file, for the message.
+        name: how messages call their source.
 
     Raises:
         DataError: fewer than two classes.
@@ -160,11 +166,16 @@ def require_classes(examples: Sequence[Example], path: Source) -> None:
     classes = sorted({str(item.label) for item in examples})
     if len(classes) < 2:
         raise DataError(
-            f"{source_name(path)}: too few classes",
+            f"{name}: too few classes",
             expected="at least two",
             got=f"only {shown(classes[0])} in {len(examples)} rows" if classes else "none",
             fix="add rows of another class, or name another column with --label-column",
         )
+
+
+def given_name(given: Given) -> str:
+    """How messages call files or a table: always printable on one line."""
+    return given.name if isinstance(given, Table) else source_name(given)
 
 
 def _columns(**roles: str | None) -> dict[str, str]:
@@ -182,10 +193,12 @@ def _columns(**roles: str | None) -> dict[str, str]:
     return columns
 
 
-def _texts(path: Source, examples: tuple[Example, ...], report: ReadReport) -> Texts:
+def _texts(given: Given, examples: tuple[Example, ...], report: ReadReport) -> Texts:
     if not examples:
-        name = source_name(path)
+        name = given_name(given)
         if report.first_problem is None:
+            if isinstance(given, Table):
+                raise DataError(f"{name} is empty", expected="at least one row", got="none", fix="check its source")
             raise DataError(f"{name}: the file is empty", expected="at least one row", got="none", fix="check the path")
         raise DataError(
             f"{name}: no usable row",
@@ -206,7 +219,7 @@ class _Passing:
 
 
 def _examples(
-    path: Source,
+    given: Given,
     config: InputConfig,
     columns: Mapping[str, str],
     namer: Callable[[Any, str], str | None] | None,
@@ -214,7 +227,7 @@ def _examples(
     report: ReadReport,
     warn: bool = True,
 ) -> Iterator[Example]:
-    for row in (row for file in files_of(path) for row in read_rows(file, config, columns, passing.columns)):
+    for row in _rows(given, config, columns, passing.columns):
         report.rows += 1
         try:
             example = _example(row, columns, namer, config)
@@ -232,20 +245,26 @@ def _examples(
         report.controls += has_control_characters(example.text)
         yield example
     if warn:
-        _warn(path, report, passing)
+        _warn(given_name(given), report, passing)
 
 
-def _warn(path: Source, report: ReadReport, passing: _Passing) -> None:
+def _rows(given: Given, config: InputConfig, columns: Mapping[str, str], keep: bool) -> Iterator[Row | RowError]:
+    if isinstance(given, Table):
+        return given.rows(columns)
+    return (row for file in files_of(given) for row in read_rows(file, config, columns, keep))
+
+
+def _warn(name: str, report: ReadReport, passing: _Passing) -> None:
     if report.bad:
         action, of = "marked" if passing.blank else "left out", f"{report.bad} of {report.rows} rows"
-        _LOG.warning("%s: %s %s; the first: %s", source_name(path), action, of, report.first_problem)
+        _LOG.warning("%s: %s %s; the first: %s", name, action, of, report.first_problem)
     if report.ignored:
-        _LOG.warning("%s: left out %d of %d rows for their label", source_name(path), report.ignored, report.rows)
+        _LOG.warning("%s: left out %d of %d rows for their label", name, report.ignored, report.rows)
     if report.controls:
         _LOG.warning(
             "%s: %d of %d rows have control characters (U+0080 to U+009F), which were quotes or dashes before somebody "
             "read cp1252 as latin-1; their texts are used as they are",
-            *(source_name(path), report.controls, report.rows),
+            *(name, report.controls, report.rows),
         )
 
 

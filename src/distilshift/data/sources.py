@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,14 @@ def names_files(data: Any) -> TypeIs[str | Path | Sequence[Path]]:
     """Whether data is the name of a file, a folder or a glob, or a list of Path objects, rather than texts."""
     several = isinstance(data, list | tuple) and bool(data) and all(isinstance(item, Path) for item in data)
     return isinstance(data, str | Path) or several
+
+
+def as_files(given: Any) -> str | list[Path] | None:
+    """The files that an input names, or None if it is something else."""
+    if isinstance(given, str | os.PathLike):
+        return str(os.fspath(given))
+    several = names_files(given)
+    return list(given) if several else None
 
 
 def is_glob(name: str) -> bool:
