@@ -13,8 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 log = logging.getLogger("distilshift")
-
-
 Advance = Callable[[int], None]
 # Set to 1, it hides progress bars; the environment reaches the processes of `--num-processes` too.
 HIDDEN = "DISTILSHIFT_DISABLE_PROGRESS_BARS"

@@ -20,6 +20,7 @@ from distilshift.data.classes import class_counts, class_weights, is_unequal, na
 from distilshift.data.labelled import read_any_labelled
 from distilshift.data.labels import class_order, sorted_labels
 from distilshift.data.read import read_labelled, require_classes
+from distilshift.data.rows import shown
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.encoder_checks import casing_remark
@@ -103,8 +104,8 @@ def teach(
 
 def _report_classes(names: Sequence[str], counts: Sequence[int]) -> None:
     """Say which classes there are before the training, which may be long."""
-    shown = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
-    _LOG.info("%d classes, training texts: %s", len(names), shown)
+    numbers = ", ".join(f"{shown(name)} {count:,}" for name, count in zip(names, counts, strict=True))
+    _LOG.info("%d classes, training texts: %s", len(names), numbers)
     for warning in name_warnings(names):
         _LOG.warning("%s", warning)
 

@@ -74,7 +74,7 @@ def test_a_teacher_of_the_majority_alone_is_reported(taught: Any, caplog: pytest
         "The class 'rare' is never predicted for the validation texts, 2 of which have that label"
     )
     assert caplog.messages.count(warning) == 1
-    assert caplog.messages[0] == "2 classes, training texts: common 270, rare 18"
+    assert caplog.messages[0] == "2 classes, training texts: 'common' 270, 'rare' 18"
     card = (result.bundle / "README.md").read_text()
     assert f"**{warning}**" in card
     assert "| rare | 18 | 2 | 0.0% |" in card
@@ -123,7 +123,7 @@ def test_the_command_prints_each_class(
     assert f"{known.validation_accuracy:.1%} on held-out source texts ({numbers})" in " ".join(done.out.split())
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines() if line.startswith("│")]
     assert [row[:3] for row in rows] == [["Rare", "32", "4"], ["common", "270", "30"], ["rare", "18", "2"]]
-    assert caplog.messages[0] == "3 classes, training texts: Rare 32, common 270, rare 18"
+    assert caplog.messages[0] == "3 classes, training texts: 'Rare' 32, 'common' 270, 'rare' 18"
     assert caplog.messages[1].startswith("The classes 'Rare' and 'rare' differ only in case")
 
 
