@@ -128,11 +128,16 @@ class Network:
 
     def _single(self, example: Example) -> NDArray[np.float32]:
         """Logits of the beginning of a text, (1, classes), without the detours that many texts are worth."""
+        return self._run(self._inputs(example))
+
+    def _inputs(self, example: Example) -> dict[str, NDArray[np.int64]]:
         (ids,), (types,) = self._tokens.rows([example])
-        batch = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
-        if "token_type_ids" in self._names:
-            batch["token_type_ids"] = np.array([types], np.int64)
-        return self._run(batch)
+        values = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+        return {name: np.array([values[name]], np.int64) for name in self._names}
+
+    def inputs(self, examples: Iterable[Example]) -> Iterator[dict[str, NDArray[np.int64]]]:
+        """Inputs of the network for each window of each text: (1, tokens), without padding."""
+        return (self._inputs(part) for example in examples for part in windows_of(example, *self._limits))
 
     def _logits(self, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
         """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""
