@@ -15,7 +15,6 @@ from distilshift.data import held_out
 from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.data.held_out import held_out_mask, training_rows
-from distilshift.types import Example
 from texts import make_texts
 
 OPTIONS: dict[str, Any] = {"method": "none", "student_layers": 1, "distil_epochs": 2, "spans": 1, "precision": "fp32"}
