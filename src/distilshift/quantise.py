@@ -25,7 +25,7 @@ from distilshift.types import Example
 log = logging.getLogger("distilshift")
 
 # The smallest and fastest first; what comes later costs size or speed for precision. Left out, since measured worse
-# (benchmarks/results/edge/int8.json, benchmarks/LOG.md): scales computed from the batch or for each token, unsigned
+# (benchmarks/int8_designs.py, benchmarks/LOG.md): scales computed from the batch or for each token, unsigned
 # weights, weights in blocks of 4 or 8 bits, smoothed activations, one scale for a matrix.
 FORMS = (
     Form("int8, 4-bit embeddings", embedding_bits=4),

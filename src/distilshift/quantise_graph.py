@@ -2,7 +2,7 @@
 
 Inputs of products are quantized with scales that are fixed in the file, measured on target texts. A scale computed from
 the batch, as onnxruntime's quantizer writes it, makes a text's label depend on the other texts of the batch and on
-padding; a scale computed for each token does not, but is slower (benchmarks/results/edge/int8.json).
+padding; a scale computed for each token does not, but is slower (benchmarks/int8_designs.py).
 
 Written here rather than left to onnxruntime's quantizer, which rewrites a 70 MB file in seconds; the search for a form
 that keeps the labels needs dozens of them. All operators are ONNX's own: onnxruntime's for 4 bits are missing where a

@@ -362,8 +362,10 @@ def test_outlier_channels_are_found_and_multiplied_in_fp32():
     found = ranges_of(model)
     assert 7 in found["states"].outliers
     assert found["states"].whole.high > 5 * found["states"].rest.high
-    errors = [np.abs(run(quantised(model, Form("", outliers=kept))) - run(model)).max() for kept in (False, True)]
-    assert errors[1] < errors[0] / 3
+    reference = run(model)
+    forms = [quantised(model, Form("", outliers=kept), ["dense"]) for kept in (False, True)]
+    errors = [np.abs(run(form) - reference).max() for form in forms]
+    assert errors[1] < errors[0] / 2
 
 
 def test_products_that_share_a_matrix_may_have_other_outliers():
