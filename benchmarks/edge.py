@@ -65,14 +65,18 @@ def made(name: str, options: argparse.Namespace) -> Path:
     quick = "-quick" if options.quick else ""
     bundle: Path = options.work / f"edge-{options.teacher.name}-{options.target}-{name}{quick}"
     if not bundle.exists():
-        texts = [Example(each.text) for each in load(options.target, "train")]
-        adapt(options.teacher, texts, bundle, **STUDENTS[name] | (QUICK if options.quick else {}))
+        adapt(options.teacher, unlabelled(options), bundle, **STUDENTS[name] | (QUICK if options.quick else {}))
     return bundle
+
+
+def unlabelled(options: argparse.Namespace) -> list[Example]:
+    """The target's training texts."""
+    return [Example(each.text) for each in load(options.target, "train")]
 
 
 def runners(options: argparse.Namespace, bundles: dict[str, Path], skipped: dict[str, str]) -> dict[str, Runner]:
     """All sides, ready to run."""
-    files = teacher_onnx(options.teacher, options.work)
+    files = teacher_onnx(options.teacher, options.work, unlabelled(options))
     sides: dict[str, Runner] = {"teacher, PyTorch fp32": TorchRunner(options.teacher)}
     sides |= {f"teacher, ONNX {name}": onnx_runner(options.teacher, file) for name, file in files.items()}
     for student, bundle in bundles.items():
@@ -98,7 +102,7 @@ def sizes(options: argparse.Namespace, bundles: dict[str, Path], sides: dict[str
     """Bytes that a device needs for each side: the network, the tokenizer and the configuration."""
     common = sum((options.teacher / name).stat().st_size for name in ("tokenizer.json", "config.json"))
     found = {"teacher, PyTorch fp32": common + (options.teacher / "model.safetensors").stat().st_size}
-    for name, file in teacher_onnx(options.teacher, options.work).items():
+    for name, file in teacher_onnx(options.teacher, options.work, unlabelled(options)).items():
         found[f"teacher, ONNX {name}"] = common + file.stat().st_size
     for student, bundle in bundles.items():
         found |= {f"{student}, ONNX {name}": device_bytes(bundle, name) for name in ONNX_FILES}

@@ -17,6 +17,7 @@ from distilshift.encoder import load_classifier
 from distilshift.export import export_onnx
 from distilshift.packages import packaged_encoder
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
+from distilshift.quantise import measured_ranges
 from distilshift.quantise_graph import Form, quantised
 from distilshift.types import Example
 
@@ -48,13 +49,18 @@ def onnx_runner(bundle: Path, file: Path, threads: int = 1, windows: int = 1) ->
     return Network(file, tokenizer, int(config.get("pad_token_id") or 0), threads, windows)
 
 
-def teacher_onnx(bundle: Path, work: Path) -> dict[OnnxName, Path]:
-    """A teacher's ONNX files, made where they are missing: fp32, and int8 with embeddings of 8 bits."""
+def teacher_onnx(bundle: Path, work: Path, texts: Sequence[Example]) -> dict[OnnxName, Path]:
+    """A teacher's ONNX files, made where they are missing: fp32, and int8 with embeddings of 8 bits.
+
+    Ranges of its inner states are measured on `texts`.
+    """
     files: dict[OnnxName, Path] = {name: work / f"{bundle.name}-{name}.onnx" for name in ONNX_FILES}
     if not files["fp32"].exists():
         export_onnx(load_classifier(str(bundle), read_manifest(bundle).max_length), files["fp32"])
     if not files["int8"].exists():
-        onnx.save(quantised(onnx.load(files["fp32"]), Form("int8, 8-bit embeddings")), files["int8"])
+        model = onnx.load(files["fp32"])
+        ranges = measured_ranges(model, onnx_runner(bundle, files["fp32"]), texts)
+        onnx.save(quantised(model, Form("int8, 8-bit embeddings", outliers=True), ranges), files["int8"])
     return files
 
 

@@ -21,7 +21,7 @@ from distilshift.files import write_json
 from distilshift.narrowing import inner_width, keep_pieces, narrow_feed_forward, positions_for, shorten_positions
 from distilshift.pieces import Ids, Pieces, Splitting, count_pieces, held_out, most_used, rebuilt
 from distilshift.predict import Network, latency_ms, load_tokenizer
-from distilshift.quantise import forms_of
+from distilshift.quantise import forms_of, measured_ranges
 from distilshift.quantise_graph import quantised
 from distilshift.run import RunDirectory
 from distilshift.shape import (
@@ -39,8 +39,8 @@ from distilshift.stage import seeded
 from distilshift.static_student import is_static, windows_read
 from distilshift.student import cut
 
-# Target texts that a shape is timed on, one at a time.
-LATENCY_TEXTS = 60
+# Target texts that a shape is timed on, one at a time, and those that its ranges are measured on: they take no time.
+LATENCY_TEXTS, RANGE_TEXTS = 60, 8
 NOTE, COUNTS = "shape", "piece-counts"
 
 
@@ -211,12 +211,13 @@ def untrained_latency_ms(
     with tempfile.TemporaryDirectory() as scratch, seeded(config.seed):
         folder = Path(scratch)
         export_onnx(made, folder / "model.onnx")
-        network_fp32 = onnx.load(folder / "model.onnx")
-        onnx.save(quantised(network_fp32, forms_of(network_fp32)[0]), folder / "int8.onnx")
         made.tokenizer.save_pretrained(folder)
         tokenizer = load_tokenizer(folder / "tokenizer.json", made.max_length, made.model.config.to_dict())
-        windows = windows_read(made.model, config.max_windows)
-        network = Network(folder / "int8.onnx", tokenizer, made.tokenizer.pad_token_id, 1, windows)
+        reading = (tokenizer, made.tokenizer.pad_token_id, 1, windows_read(made.model, config.max_windows))
+        model = onnx.load(folder / "model.onnx")
+        ranges = measured_ranges(model, Network(folder / "model.onnx", *reading), texts[:RANGE_TEXTS])
+        onnx.save(quantised(model, forms_of(model)[0], ranges), folder / "int8.onnx")
+        network = Network(folder / "int8.onnx", *reading)
         (samples,) = latency_ms([network], texts, LATENCY_TEXTS)
     return float(np.median(samples))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from distilshift.bundle import Manifest
@@ -58,6 +59,35 @@ def estimate_sentence(summary: dict[str, Any]) -> str:
     return (
         f"Estimated accuracy on the target texts, without labels: {summary['estimated_accuracy']:.1%} "
         f"({low:.1%} to {high:.1%}, for the error of samples and of the method, and for the labels that changed)."
+    )
+
+
+def int8_texts(int8: dict[str, Any]) -> str:
+    """The texts that int8 was compared with fp32 on."""
+    kind = "the student was not trained on" if int8["held_out"] else "the student was trained on"
+    return f"{int8['texts']:,} target texts that {kind}"
+
+
+def int8_refusal(int8: dict[str, Any]) -> str:
+    """Why fp32 is the default, and what else can be done.
+
+    Args:
+        int8: as `quantise.Quantised.to_dict` gives it.
+    """
+    kept = f"keeps {int8['agreement']:.2%} of fp32's labels on {int8_texts(int8)}"
+    accept = "pass --model int8 to predict and evaluate (Predictor.load(..., model='int8'))"
+    if int8["verdict"] == "not faster":
+        return (
+            f"The int8 model is not faster than fp32 on this machine, so fp32 is the default and several times as "
+            f"large. int8 {kept}. To use it for its size, {accept}."
+        )
+    required = int8["required_agreement"]
+    why = "" if int8["held_out"] else ", half as many differing labels as --min-agreement allows on new texts"
+    differing = (1 - int8["agreement"]) * (1 if int8["held_out"] else 2)
+    lower = math.floor(1000 * max(0.0, 1 - differing) + 1e-9) / 1000
+    return (
+        f"The best int8 model {kept}; {required:.2%} are required{why}. So fp32 is the default and several times as "
+        f"large. To use this int8 model, {accept}, or make the student with --min-agreement {lower:.3f}."
     )
 
 
@@ -150,7 +180,13 @@ def forms_table(int8: dict[str, Any]) -> str:
 def _decided(summary: dict[str, Any], manifest: Manifest) -> str:
     """What was decided and guessed without labels, a paragraph each."""
     shares = shares_sentence(summary, manifest.config["target_prior"])
-    return "".join(f"{each}\n\n" for each in (verdict_sentence(summary), shares, estimate_sentence(summary)) if each)
+    sentences = (verdict_sentence(summary), shares, estimate_sentence(summary), _int8_sentence(summary))
+    return "".join(f"{each}\n\n" for each in sentences if each)
+
+
+def _int8_sentence(summary: dict[str, Any]) -> str:
+    """Why int8 is not the default; empty where it is."""
+    return "" if summary["int8"]["accepted"] else int8_refusal(summary["int8"])
 
 
 def _and_faster(manifest: Manifest) -> str:
@@ -166,13 +202,14 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
     shares = ", ".join(f"{name} {share:.2f}" for name, share in summary["predicted_shares"].items())
+    new = " that it was not trained on" if int8["held_out"] else ""
     verdict = "the default" if int8["accepted"] else f"not the default: {int8['verdict']}"
     rows = [
         ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} unlabelled texts"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
-        ("labels as it was taught", f"{summary['teacher_agreement']:.1%} of {int8['texts']} target texts"),
+        ("labels as it was taught", f"{summary['teacher_agreement']:.1%} of the target texts{new}"),
         ("predicted shares there", shares),
-        ("int8 labels as fp32", f"{int8['agreement']:.1%} of {int8['texts']} target texts; {verdict}"),
+        ("int8 labels as fp32", f"{int8['agreement']:.1%} of {int8_texts(int8)}; {verdict}"),
         ("form of int8", int8["form"]),
         ("size of the ONNX file", f"fp32 {int8['fp32_bytes'] / 1e6:.1f} MB, int8 {int8['int8_bytes'] / 1e6:.1f} MB"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -50,6 +51,8 @@ STUDENTS: dict[str, Mapping[str, Any]] = {
 # Texts that all students read by turns, one at a time, on one thread.
 LATENCY_TEXTS = 100
 MARK, PAGE, PLOT, STUDENTS_FOLDER = "pareto.json", "pareto.md", "pareto.svg", "students"
+# What the teacher says of the texts, for all students; it goes when they are there.
+CACHE = "teacher-outputs"
 MAX_MARK_BYTES = 4 * 1024 * 1024
 
 
@@ -123,9 +126,10 @@ def pareto(
     bundles = {name: folder / STUDENTS_FOLDER / name for name in planned}
     for name, bundle in bundles.items():
         if not bundle.exists():  # it is there whole or not at all; an unfinished run lies beside it, and is continued
-            adapt(teacher, texts, bundle, planned[name])
+            adapt(teacher, texts, bundle, planned[name], cache=folder / CACHE)
         verify(bundle, read_manifest(bundle, "student"))
     sample = corpus.at(np.arange(min(len(corpus), LATENCY_TEXTS)))
+    shutil.rmtree(folder / CACHE, ignore_errors=True)
     rows = with_best(_rows(bundles, sample, labelled))
     _write(folder, key, rows)
     return rows

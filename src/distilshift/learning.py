@@ -34,6 +34,7 @@ class Lesson:
         accelerator: where it runs.
         run: keeps weights and decisions.
         expected: (classes,), the class shares of the target where they are known.
+        rows: numbers of the texts to train on; None for all.
     """
 
     views: Sequence[LabelledView]
@@ -41,11 +42,16 @@ class Lesson:
     accelerator: Accelerator
     run: RunDirectory
     expected: NDArray[np.float64] | None = None
+    rows: NDArray[np.int64] | None = None
+
+    def training_views(self) -> list[LabelledView]:
+        """The views of the texts to train on."""
+        return list(self.views) if self.rows is None else [view.only(self.rows) for view in self.views]
 
 
 def learn(student: Classifier, lesson: Lesson, name: str = "distil") -> None:
     """Train the student in place; `name` is the run's for this training."""
-    views, config, accelerator, run = lesson.views, lesson.config, lesson.accelerator, lesson.run
+    views, config, accelerator, run = lesson.training_views(), lesson.config, lesson.accelerator, lesson.run
     if config.method == "dine":
         dine_student(student, views, config, accelerator, run)
     elif config.feedback or masks(config):

@@ -18,6 +18,7 @@ from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, overlaid, require_compatible, require_used
 from distilshift.data.check import require_pairs, telling_of_pairs
 from distilshift.data.corpus import Corpus, open_corpus
+from distilshift.data.held_out import held_out_mask, training_rows
 from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
@@ -184,6 +185,7 @@ def _distilled(
     require_comparable(teacher, student, config)
     require_masks(student, config)
     corpus = within_budget(corpus, teacher, config, accelerator, run)
+    held_out = held_out_mask(corpus)
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
@@ -206,12 +208,13 @@ def _distilled(
     student = again()
     views = label_views(teacher, student, corpus, config, accelerator, run, role, opinion)
     if config.distillation == "soft-targets":
-        lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
+        lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
         student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     else:
-        distil_features(teacher, student, views, config, accelerator, run)
+        lesson = Lesson(views, config, accelerator, run, rows=training_rows(held_out))
+        distil_features(teacher, student, lesson.training_views(), config, accelerator, run)
     scale_logits(student.model, 1.0 / manifest.temperature)
-    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target)
+    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target, held_out)
 
 
 def _distilled_box(
@@ -229,6 +232,7 @@ def _distilled_box(
     untrained = make(config.student_layers)
     require_masks(untrained, config)
     box, corpus = box.within_budget(corpus, config)
+    held_out = held_out_mask(corpus)
     plan = plan_student(untrained, corpus, config, run)
 
     def again() -> Classifier:
@@ -243,9 +247,9 @@ def _distilled_box(
     if config.method == "second-opinion":
         judgement, opinion = _second_opinion(untrained, judge, box.reading(), corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
-    lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
+    lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
-    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target)
+    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target, held_out)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

@@ -118,10 +118,16 @@ class Network:
 
     def _single(self, ids: Sequence[int], types: Sequence[int]) -> NDArray[np.float32]:
         """Logits of one window, (1, classes), without the detours that many are worth."""
-        batch = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
-        if "token_type_ids" in self._names:
-            batch["token_type_ids"] = np.array([types], np.int64)
-        return self._run(batch)
+        return self._run(self._inputs(ids, types))
+
+    def _inputs(self, ids: Sequence[int], types: Sequence[int]) -> dict[str, NDArray[np.int64]]:
+        values = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
+        return {name: np.array([values[name]], np.int64) for name in self._names}
+
+    def inputs(self, examples: Sequence[Example]) -> Iterator[dict[str, NDArray[np.int64]]]:
+        """Inputs of the network for each window of each text: (1, tokens), without padding."""
+        windows = self._tokens.windows(examples)
+        return map(self._inputs, windows.ids, windows.type_ids)
 
     def _logits(self, store: TokenStore, batch_size: int) -> NDArray[np.float32]:
         """Logits of each window, (windows, classes); batches hold windows of like length."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from distilshift.activation_ranges import ActivationRange, activation_ranges, product_inputs
+from distilshift.card import int8_refusal
 from distilshift.predict import Network, latency_ms
 from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.static_graph import has_table
@@ -21,31 +24,34 @@ from distilshift.types import Example
 
 log = logging.getLogger("distilshift")
 
-# The smallest first; what comes later costs size or speed for precision, or precision for speed. Left out, since
-# measured worse (benchmarks/LOG.md): unsigned weights, weights in blocks of 4 or 8 bits, smoothed activations.
+# The smallest and fastest first; what comes later costs size or speed for precision. Left out, since measured worse
+# (benchmarks/int8_designs.py, benchmarks/LOG.md): scales computed from the batch or for each token, unsigned
+# weights, weights in blocks of 4 or 8 bits, smoothed activations, one scale for a matrix.
 FORMS = (
     Form("int8, 4-bit embeddings", embedding_bits=4),
-    Form("int8, 8-bit embeddings", remedy="labels"),
-    Form("int8, a tenth of the products in fp32", fp32_share=0.1, remedy="labels"),
-    Form("int8, a quarter of the products in fp32", fp32_share=0.25, remedy="labels"),
-    Form("int8, a scale for each matrix", per_channel=False, remedy="speed"),
+    Form("int8, 4-bit embeddings, outlier channels in fp32", embedding_bits=4, outliers=True),
+    Form("int8, 8-bit embeddings, outlier channels in fp32", outliers=True),
+    Form("int8, a tenth of the products in fp32", outliers=True, fp32_share=0.1),
+    Form("int8, a quarter of the products in fp32", outliers=True, fp32_share=0.25),
 )
 # A static student has a table and next to no products: what fewer bits save is memory. Reading them is no faster than
 # fp32, so that labels alone decide.
 STATIC_FORMS = (
     Form("table of 4 bits", embedding_bits=4, static=True),
-    Form("table of 8 bits", static=True, remedy="labels"),
+    Form("table of 8 bits", static=True),
 )
 # Labels are compared in so many texts at a time; a form that has lost too many already is not read further.
 CHUNK_TEXTS = 128
-# Texts that show which products are sensitive.
-SENSITIVITY_TEXTS = 24
+# Texts that show the ranges of inner states, and the windows of them that are read; texts that show which products are
+# sensitive.
+CALIBRATION_TEXTS, CALIBRATION_WINDOWS, SENSITIVITY_TEXTS = 128, 192, 24
 # Threads that are timed: one, and all cores.
 THREADS = (1, 0)
 LATENCY_TEXTS = {1: 60, 0: 20}
 BATCH, BATCHES = 32, 2
 
 Logits = NDArray[np.float32]
+Ranges = Mapping[str, ActivationRange]
 Verdict = Literal["accepted", "too few labels agree", "not faster"]
 # An ONNX file on so many threads, to read texts with.
 Opener = Callable[[Path, int], Network]
@@ -104,11 +110,15 @@ class Quantised:
         trials: all forms that were tried, in order.
         chosen: the accepted one, else the one whose labels agree most.
         fp32_bytes: size of the file it was made from.
+        required_agreement: share of labels that it had to keep, 0 to 1.
+        held_out: the student was not trained on the texts that were compared.
     """
 
     trials: tuple[Trial, ...]
     chosen: Trial
     fp32_bytes: int
+    required_agreement: float = 1.0
+    held_out: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -120,6 +130,8 @@ class Quantised:
         return {
             "form": self.chosen.form,
             "agreement": self.chosen.agreement,
+            "required_agreement": self.required_agreement,
+            "held_out": self.held_out,
             "max_difference": self.chosen.max_difference,
             "fp32_bytes": self.fp32_bytes,
             "int8_bytes": self.chosen.size_bytes,
@@ -139,6 +151,8 @@ def quantise(
     logits: Logits,
     min_agreement: float,
     opener: Opener,
+    calibration: Sequence[Example],
+    held_out: bool = True,
 ) -> Quantised:
     """Write the first of FORMS that keeps the labels and is faster, else the one that keeps most labels.
 
@@ -151,45 +165,66 @@ def quantise(
         logits: fp32's for them, (texts, classes).
         min_agreement: share of labels that must agree, 0 to 1.
         opener: makes a network of a file and a number of threads.
+        calibration: other target texts, which ranges of inner states and sensitive products are measured on.
+        held_out: the student was not trained on `texts`.
     """
     model = onnx.load(source)
+    fp32 = opener(source, 0)
+    ranges = measured_ranges(model, fp32, calibration)
+    least = required_agreement(min_agreement, held_out)
     trials: dict[Path, Trial] = {}
     sensitive: list[str] = []
-    wrong = "none"
     for index, form in enumerate(forms_of(model)):
-        if form.remedy not in ("none", wrong):
-            continue
         path = target.with_name(f"{target.name}.{index}")
         if form.fp32_share:
-            shown = texts[:SENSITIVITY_TEXTS]
-            sensitive = sensitive or _sensitive(model, path, shown, logits[: len(shown)], opener)
+            shown = calibration[:SENSITIVITY_TEXTS]
+            sensitive = sensitive or _sensitive(model, ranges, path, shown, fp32.logits(shown), opener)
         spared = sensitive[: math.ceil(form.fp32_share * len(sensitive))]
-        onnx.save(quantised(model, form, spared), path)
-        trials[path] = _tried(form, (source, path), texts, logits, min_agreement, opener)
-        if trials[path].verdict == "accepted":
+        onnx.save(quantised(model, form, ranges, spared), path)
+        trials[path] = _tried(form, (source, path), texts, logits, least, opener)
+        if trials[path].verdict != "too few labels agree":  # what is more precise is not faster
             break
-        wrong = "labels" if trials[path].verdict == "too few labels agree" else "speed"
     best = max(trials, key=lambda path: _worth(trials[path]))
+    if trials[best].texts < len(texts):  # what the user is told of it is measured on all of them
+        agreed, difference, compared = _compared(opener(best, 0), texts, logits, 0.0)
+        measured = {"agreement": agreed, "max_difference": difference, "texts": compared}
+        trials[best] = Trial(**vars(trials[best]) | measured)
     if not trials[best].speeds:
         trials[best] = _timed(trials[best], (source, best), texts, opener)
     best.replace(target)
     for path in trials:
         path.unlink(missing_ok=True)
-    if trials[best].verdict != "accepted":
-        _warn(trials[best], min_agreement)
-    return Quantised(tuple(trials.values()), trials[best], source.stat().st_size)
+    found = Quantised(tuple(trials.values()), trials[best], source.stat().st_size, least, held_out)
+    if not found.accepted:
+        log.warning("%s", int8_refusal(found.to_dict()))
+    return found
+
+
+def required_agreement(min_agreement: float, held_out: bool) -> float:
+    """Return the share of labels that int8 must keep, 0 to 1.
+
+    On texts that the student was trained on, its logits are further apart and int8 changes fewer labels than on new
+    texts. So half as many may differ where no texts are held out.
+    """
+    return min_agreement if held_out else 1 - (1 - min_agreement) / 2
+
+
+def measured_ranges(model: onnx.ModelProto, network: Network, texts: Sequence[Example]) -> Ranges:
+    """Ranges of the inputs of a network's products; none for a static student, which has no such product.
+
+    Args:
+        model: in fp32.
+        network: the same, ready to run.
+        texts: the first CALIBRATION_TEXTS of them are read.
+    """
+    if has_table(model):
+        return {}
+    inputs = list(islice(network.inputs(texts[:CALIBRATION_TEXTS]), CALIBRATION_WINDOWS))
+    return activation_ranges(model, product_inputs(model.graph, constant_products(model.graph)), inputs)
 
 
 def _worth(trial: Trial) -> tuple[bool, float, int]:
     return trial.verdict == "accepted", trial.agreement, -trial.size_bytes
-
-
-def _warn(best: Trial, min_agreement: float) -> None:
-    log.warning(
-        "No quantised form is faster than fp32 and labels %.1f %% of the texts as it does, so fp32 is the default. "
-        "The best, %s: %.1f %%, %s.",
-        *(100 * min_agreement, best.form, 100 * best.agreement, best.verdict),
-    )
 
 
 def _tried(
@@ -250,11 +285,11 @@ def speeds(networks: Sequence[Network], texts: Sequence[Example], threads: int) 
 
 
 def _sensitive(
-    model: onnx.ModelProto, scratch: Path, texts: Sequence[Example], reference: Logits, opener: Opener
+    model: onnx.ModelProto, ranges: Ranges, scratch: Path, texts: Sequence[Example], reference: Logits, opener: Opener
 ) -> list[str]:
     """All products, those first that bring the logits nearest to fp32's if they alone multiply in fp32."""
     errors = {}
     for name in constant_products(model.graph):
-        onnx.save(quantised(model, Form(""), [name]), scratch)
+        onnx.save(quantised(model, Form("", outliers=True), ranges, [name]), scratch)
         errors[name] = float(np.abs(opener(scratch, 0).logits(texts) - reference).mean())
     return sorted(errors, key=lambda name: errors[name])

@@ -1,14 +1,18 @@
 """An ONNX graph with fewer bits: products in int8, embeddings of 8 or 4 bits.
 
-Written here rather than left to onnxruntime's quantiser, which rewrites a 70 MB file in seconds; the search for a form
-that keeps the labels needs dozens of them. The nodes of a product are those that it writes, so that onnxruntime fuses
-them the same. All are of ONNX's own operators: onnxruntime's for 4 bits are missing where a browser runs the network.
+Inputs of products are quantized with scales that are fixed in the file, measured on target texts. A scale computed from
+the batch, as onnxruntime's quantizer writes it, makes a text's label depend on the other texts of the batch and on
+padding; a scale computed for each token does not, but is slower (benchmarks/int8_designs.py).
+
+Written here rather than left to onnxruntime's quantizer, which rewrites a 70 MB file in seconds; the search for a form
+that keeps the labels needs dozens of them. All operators are ONNX's own: onnxruntime's for 4 bits are missing where a
+browser runs the network.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,9 +21,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from distilshift.activation_ranges import ActivationRange, Interval
 from distilshift.static_graph import quantised_table
-
-Remedy = Literal["none", "labels", "speed"]
 
 # Signed weights of 7 bits. x86 CPUs without VNNI add products in pairs in 16 bits, where two of 255 x 127 do not fit
 # and are cut off without notice; two of 255 x 64 do. So the sums are the same on every CPU: benchmarks/LOG.md.
@@ -38,19 +41,17 @@ class Form:
 
     Attributes:
         name: as the report says it.
-        per_channel: each column of a matrix has a scale of its own.
+        outliers: the few input channels that are much larger than the others are multiplied in fp32.
         embedding_bits: 4 or 8 for the largest table, 8 for the others then; 32 leaves all as they are.
         fp32_share: of the products that cost most precision, so many multiply in fp32, with weights of 8 bits.
         static: of a static student, whose table alone has fewer bits.
-        remedy: what must have been wrong with the form before for this one to help.
     """
 
     name: str
-    per_channel: bool = True
     embedding_bits: Literal[4, 8, 32] = 8
+    outliers: bool = False
     fp32_share: float = 0.0
     static: bool = False
-    remedy: Remedy = "none"
 
 
 def constant_products(graph: onnx.GraphProto) -> list[str]:
@@ -62,12 +63,15 @@ def constant_products(graph: onnx.GraphProto) -> list[str]:
     return [node.output[0] for node in graph.node if _is_product(node, stored) and node.output[0] not in results]
 
 
-def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) -> onnx.ModelProto:
+def quantised(
+    model: onnx.ModelProto, form: Form, ranges: Mapping[str, ActivationRange], spared: Collection[str] = ()
+) -> onnx.ModelProto:
     """A copy of the model in another form.
 
     Args:
         model: fp32, with named results; constant matrices are initialisers.
         form: what to make of it.
+        ranges: of the inputs of its products, by name; not looked at for a static student.
         spared: results of products that multiply in fp32.
     """
     if form.static:
@@ -80,7 +84,7 @@ def quantised(model: onnx.ModelProto, form: Form, spared: Collection[str] = ()) 
     products = constant_products(model.graph)
     for node in model.graph.node:
         if node.output[0] in products:
-            _product(writer, node, form.per_channel, node.output[0] in spared)
+            _product(writer, node, None if node.output[0] in spared else ranges[node.input[0]], form.outliers)
         elif node.op_type == "Gather" and node.input[0] in tables:
             _lookup(writer, node, 4 if form.embedding_bits == 4 and node.input[0] == largest else 8)
         else:
@@ -95,7 +99,7 @@ class _Writer:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self.stored, self.nodes = _stored(graph), []  # type: dict[str, TensorProto], list[NodeProto]
-        self.activations: dict[str, list[str]] = {}
+        self.results: set[str] = set()
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         if name not in self.stored:
@@ -103,6 +107,10 @@ class _Writer:
         return name
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node unless there is one with this result: queries, keys and values are of the same states."""
+        if output in self.results:
+            return output
+        self.results.add(output)
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -151,18 +159,32 @@ def _tables(graph: onnx.GraphProto) -> list[str]:
     return sorted(names - otherwise)
 
 
-def _product(writer: _Writer, node: NodeProto, per_channel: bool, spared: bool) -> None:
+def _product(writer: _Writer, node: NodeProto, found: ActivationRange | None, outliers: bool) -> None:
+    """Write a product in int8, or in fp32 without a range of its inputs."""
     weights = numpy_helper.to_array(writer.stored[node.input[1]])
     if _attributes(node).get("transB", 0):
         weights = weights.T
-    bias = node.input[2] if len(node.input) > 2 else None
-    result = f"{node.output[0]}_product" if bias else node.output[0]
-    if spared:
-        _fp32_product(writer, node, weights, result)
+    few = list(found.outliers) if found and outliers else []
+    bias, result = (node.input[2] if len(node.input) > 2 else None), node.output[0]
+    most = f"{result}_most" if few else result
+    product = f"{result}_product" if bias else most
+    if found is None:
+        _fp32_product(writer, node, weights, product)
     else:
-        _int8_product(writer, node, weights, result, per_channel)
-    if bias:
-        writer.node("Add", [result, bias], node.output[0])
+        _int8_product(writer, node, weights, product, (found.rest if few else found.whole), few)
+    if bias:  # right after the product, where onnxruntime makes one operator of the two
+        writer.node("Add", [product, bias], most)
+    if few:
+        writer.node("Add", [most, _few_channels(writer, node, weights, few)], result)
+
+
+def _few_channels(writer: _Writer, node: NodeProto, weights: Weights, few: list[int]) -> str:
+    """The part of a product that some channels of its input have in it, in fp32."""
+    source, result = node.input[0], node.output[0]
+    numbers = writer.constant(f"{source}_outliers", np.array(few, np.int64))
+    values = writer.node("Gather", [source, numbers], f"{source}_few", axis=-1)
+    rows = writer.constant(f"{result}_few_rows", weights[few])
+    return writer.node("MatMul", [values, rows], f"{result}_few")
 
 
 def _fp32_product(writer: _Writer, node: NodeProto, weights: Weights, result: str) -> None:
@@ -174,26 +196,32 @@ def _fp32_product(writer: _Writer, node: NodeProto, weights: Weights, result: st
     writer.node("MatMul", [node.input[0], writer.node("Mul", [real, stored[1]], f"{matrix}_fp32")], result)
 
 
-def _columns(weights: Weights, limit: int, per_channel: bool = True) -> tuple[NDArray[np.int8], Weights]:
-    """Whole numbers of at most `limit`, and a scale for each column or for all."""
-    largest = np.abs(weights).max(axis=0 if per_channel else None)
+def _columns(weights: Weights, limit: int) -> tuple[NDArray[np.int8], Weights]:
+    """Whole numbers of at most `limit`, and a scale for each column."""
+    largest = np.abs(weights).max(axis=0)
     scales = np.maximum(largest, np.finfo(np.float32).tiny).astype(np.float32) / limit
     return np.clip(np.rint(weights / scales), -limit, limit).astype(np.int8), scales
 
 
-def _int8_product(writer: _Writer, node: NodeProto, weights: Weights, result: str, per_channel: bool) -> None:
+def _int8_product(
+    writer: _Writer, node: NodeProto, weights: Weights, result: str, interval: Interval, left_out: list[int]
+) -> None:
     source, matrix = node.input[0], node.input[1]
-    values, scales = _columns(weights, WEIGHT_LIMIT, per_channel)
-    if source not in writer.activations:  # queries, keys and values are of the same states
-        names = [f"{source}_{part}" for part in ("quantised", "scale", "zero_point")]
-        writer.nodes.append(helper.make_node("DynamicQuantizeLinear", [source], names, name=f"{source}_quantise"))
-        writer.activations[source] = names
-    quantised, scale, zero_point = writer.activations[source]
-    constants = writer.constant(f"{matrix}_int8", values), writer.constant(f"{matrix}_scale", scales)
-    whole = writer.node("MatMulInteger", [quantised, constants[0], zero_point], f"{result}_whole")
+    rows = weights.copy()
+    rows[left_out] = 0
+    values, scales = _columns(rows, WEIGHT_LIMIT)
+    stem = node.output[0] if left_out else matrix  # another product of the same matrix may leave other rows out
+    constants = writer.constant(f"{stem}_int8", values), writer.constant(f"{stem}_scale", scales)
+    scale = writer.constant(f"{source}_scale", np.array(interval.scale))
+    zero = writer.constant(f"{source}_zero_point", np.array(interval.zero_point))
+    quantized = writer.node("QuantizeLinear", [source, scale, zero], f"{source}_quantized")
+    whole = writer.node("MatMulInteger", [quantized, constants[0], zero], f"{result}_whole")
     real = writer.node("Cast", [whole], f"{result}_real", to=TensorProto.FLOAT)
-    factor = writer.node("Mul", [scale, constants[1]], f"{result}_factor")
-    writer.node("Mul", [real, factor], result)
+    # The scale again, as a result: onnxruntime would fold a product of two constants into one, and then finds no
+    # pattern to make one operator of product, scales and bias, which is a tenth of the time of a batch.
+    one = writer.constant("one_uint8", np.array(1, np.uint8))
+    step = writer.node("DequantizeLinear", [one, scale], f"{source}_step")
+    writer.node("Mul", [real, writer.node("Mul", [step, constants[1]], f"{result}_factor")], result)
 
 
 def _lookup(writer: _Writer, node: NodeProto, bits: int) -> None:

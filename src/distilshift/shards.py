@@ -48,6 +48,10 @@ class Rows:
             found[here] = self._parts[home][indices[here] - self._starts[home]]
         return found
 
+    def only(self, chosen: NDArray[np.int64]) -> Rows:
+        """Some of the rows, by their numbers, in memory."""
+        return Rows([self[chosen]])
+
     def parts(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Each array with the place of its rows."""
         for start, part in zip(self._starts, self._parts, strict=False):

@@ -28,6 +28,8 @@ _SMALL_CONSTANT = 4_096
 _GRAPH_BYTES, _LAYER_BYTES = 30_000, 10_000
 # Parts of a table of several numbers to a byte: the bytes, their blocks' scales and zeros.
 _PACKED_PARTS = 3
+# Rows of a matrix that multiply in fp32 in an int8 form: those of a few input channels.
+_FEW_ROWS = 4
 
 
 def in_tensors(bundle: Path, manifest: Manifest) -> Iterator[str]:
@@ -74,15 +76,18 @@ def _in_network(network: Network, tensors: Shapes, layers: int) -> Iterator[str]
 
 
 def _beside(constants: Shapes, tensors: Shapes) -> Shapes:
-    """The constants left when each of the model's tensors has been taken for one, or for a packed table's parts."""
+    """The constants left when each tensor of the model was taken for one, a packed table's parts, or a few rows."""
     left = Counter(_sides(shape) for shape in tensors.values())
     packed = {shape: _PACKED_PARTS for shape in tensors.values() if len(shape) == 2}
+    few = Counter(side for shape in tensors.values() if len(shape) == 2 for side in set(shape))
     others = {}
     for name, shape in constants.items():
         if left[_sides(shape)]:
             left[_sides(shape)] -= 1
         elif table := next((t for t, parts in packed.items() if parts and _is_packed(shape, t)), None):
             packed[table] -= 1
+        elif len(shape) == 2 and shape[0] <= _FEW_ROWS and few[shape[1]]:
+            few[shape[1]] -= 1
         else:
             others[name] = shape
     return others

@@ -58,6 +58,7 @@ class Distilled:
         judgement: which teacher the labels are of, and why.
         shape: of the student, as `budget.Plan.summary` has it.
         target: facts about the target texts.
+        held_out: mask of the texts that it was not trained on; they may be none.
     """
 
     student: Classifier
@@ -67,6 +68,7 @@ class Distilled:
     judgement: Judgement
     shape: dict[str, Any]
     target: Target
+    held_out: NDArray[np.bool_]
 
 
 def write_student(
@@ -151,7 +153,13 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     exported = folder / ONNX_FILES["fp32"]
     parity = _parity(student, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
     fp32 = opener(exported, 0).logits(texts)
-    int8 = quantise(exported, folder / ONNX_FILES["int8"], texts, fp32, config.min_agreement, opener)
+    held_out = bool(made.held_out.any())
+    gate = np.random.default_rng(config.seed).permutation(np.flatnonzero(made.held_out)) if held_out else sample
+    judged = corpus.at(gate) if held_out else texts
+    reference = opener(exported, 0).logits(judged) if held_out else fp32
+    calibration = [text for text, unseen in zip(texts, made.held_out[sample], strict=True) if not unseen]
+    least, target = config.min_agreement, folder / ONNX_FILES["int8"]
+    int8 = quantise(exported, target, judged, reference, least, opener, calibration, held_out)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
         "default": "int8" if int8.accepted else "fp32",
@@ -161,7 +169,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
-        "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
+        "teacher_agreement": agreement(reference, made.whole.targets(gate).numpy()),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "export": parity,
         "int8": int8.to_dict(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 import numpy as np
@@ -49,6 +49,13 @@ class LabelledView:
     text_logits: Rows | None = None
     text_weight: float = 0.0
     bias: NDArray[np.float32] | None = None
+
+    def only(self, chosen: NDArray[np.int64]) -> LabelledView:
+        """The same version of some of the texts, by their numbers."""
+        whole = None if self.text_logits is None else self.text_logits.only(chosen)
+        return replace(
+            self, texts=self.texts.only(chosen), teacher_logits=self.teacher_logits.only(chosen), text_logits=whole
+        )
 
     def own(self, indices: NDArray[np.integer]) -> Tensor:
         """Logits of this version alone, (len(indices), classes) float32."""

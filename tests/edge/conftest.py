@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from distilshift.bundle import read_manifest
 from distilshift.files import sha256_of
 from distilshift.metrics import softmax
 from distilshift.predict import ONNX_FILES, OnnxName, load_network
-from distilshift.quantise import FORMS, STATIC_FORMS
+from distilshift.quantise import FORMS, STATIC_FORMS, measured_ranges
 from distilshift.quantise_graph import constant_products, quantised
 from distilshift.types import Example
 from texts import make_texts
@@ -31,12 +32,14 @@ def node_modules() -> Path:
 
 @pytest.fixture(scope="session", params=["student_bundle", "static_bundle"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student in a folder named `student`, with all that forms have: embeddings of 4 bits, products of both kinds."""
+    """A student in a folder named `student`, with all that forms have: embeddings of 4 bits, products of all kinds."""
     folder = tmp_path_factory.mktemp("bundles") / "student"
     shutil.copytree(request.getfixturevalue(request.param), folder)
-    form = STATIC_FORMS[0] if request.param == "static_bundle" else FORMS[0]
-    model = onnx.load(folder / ONNX_FILES["fp32"])
-    onnx.save(quantised(model, form, constant_products(model.graph)[::2]), folder / ONNX_FILES["int8"])
+    form = STATIC_FORMS[0] if request.param == "static_bundle" else FORMS[1]
+    model, fp32 = onnx.load(folder / ONNX_FILES["fp32"]), load_network(folder, read_manifest(folder), "fp32")
+    ranges = measured_ranges(model, fp32, [Example(text) for text, _ in make_texts(50, 4)])
+    ranges = {name: replace(each, outliers=(0, 2)) for name, each in ranges.items()}
+    onnx.save(quantised(model, form, ranges, constant_products(model.graph)[::2]), folder / ONNX_FILES["int8"])
     return folder
 
 

@@ -22,8 +22,8 @@ from distilshift import Predictor, adapt, import_checkpoint
 from distilshift.bundle import read_manifest
 from distilshift.inference import bundle_logits
 from distilshift.metrics import softmax
-from distilshift.predict import ONNX_FILES
-from distilshift.quantise import FORMS
+from distilshift.predict import ONNX_FILES, load_network
+from distilshift.quantise import FORMS, measured_ranges
 from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.types import Example
 from encoders import make_checkpoint, make_encoder
@@ -117,7 +117,9 @@ def formed(bundle: Path, form: Form) -> Path:
     if not path.exists():
         model = onnx.load(bundle / ONNX_FILES["fp32"])
         spared = constant_products(model.graph)[:2] if form.fp32_share else []
-        onnx.save(quantised(model, form, spared), path)
+        fp32 = load_network(bundle, read_manifest(bundle), "fp32")
+        ranges = measured_ranges(model, fp32, [Example(*text) for text in (*SINGLE, *PAIRS)])
+        onnx.save(quantised(model, form, ranges, spared), path)
     return path
 
 

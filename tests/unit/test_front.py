@@ -121,12 +121,12 @@ def test_students_are_made_once_and_compared(
     made: list[Path] = []
     original = front.adapt
 
-    def counting(teacher: Any, texts: Any, path: Path, config: AdaptConfig) -> Any:
+    def counting(teacher: Any, texts: Any, path: Path, config: AdaptConfig, cache: Path) -> Any:
         if len(made) == 1 and not (tmp_path / "once").exists():
             (tmp_path / "once").touch()
             raise KeyboardInterrupt
         made.append(path)
-        return original(teacher, texts, path, config)
+        return original(teacher, texts, path, config, cache=cache)
 
     monkeypatch.setattr(front, "adapt", counting)
     with pytest.raises(KeyboardInterrupt):

@@ -67,7 +67,7 @@ LAYERS: list[list[set[str]]] = [
         {"distil", "distil_features", "joint"},
         {"black_box"},
         {"export"},
-        {"quantise", "quantise_graph"},
+        {"quantise", "quantise_graph", "activation_ranges"},
         {"evaluation"},
     ],
     [{"learning"}, {"student_bundle"}, {"budget"}],

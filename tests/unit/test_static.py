@@ -104,7 +104,7 @@ def test_the_folded_graph_is_the_bert(static: Classifier, tmp_path: Path):
 def test_tables_of_fewer_bits_are_smaller_and_near(static: Classifier, tmp_path: Path, form, tolerance: float):
     export_onnx(static, tmp_path / "a.onnx")
     model = onnx.load(tmp_path / "a.onnx")
-    made, reference = quantised(model, form), onnx_logits(static, model)
+    made, reference = quantised(model, form, {}), onnx_logits(static, model)
     assert {node.domain for node in made.graph.node} == {""}
     assert not has_table(made)
     assert len(made.SerializeToString()) < len(model.SerializeToString())

@@ -65,6 +65,7 @@ class TokenStore:
             numbers: what a batch has in the place of each id; None: the id itself.
         """
         self._shards, self._pad_id, self._numbers = list(shards), pad_id, numbers
+        self._chosen: NDArray[np.int64] | None = None
         self._starts = np.cumsum([0, *(len(shard) for shard in shards)])
         self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(shard.offsets) for shard in shards)])
 
@@ -75,6 +76,13 @@ class TokenStore:
     def from_rows(cls, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]], pad_id: int) -> TokenStore:
         """A store of one shard."""
         return cls([TokenShard.from_rows(ids, type_ids)], pad_id)
+
+    def only(self, chosen: NDArray[np.int64]) -> TokenStore:
+        """Some of the texts, by their numbers, numbered anew from 0; nothing is copied."""
+        store = TokenStore(self._shards, self._pad_id, self._numbers)
+        store.lengths = self.lengths[chosen]
+        store._chosen = chosen if self._chosen is None else self._chosen[chosen]
+        return store
 
     def batch(self, indices: NDArray[np.integer], multiple: int = 1) -> dict[str, NDArray[np.int64]]:
         """The named inputs of these texts, each of shape (len(indices), width), int64.
@@ -89,8 +97,9 @@ class TokenStore:
             "attention_mask": np.zeros((len(indices), longest), np.int64),
             "token_type_ids": np.zeros((len(indices), longest), np.int64),
         }
-        homes = np.searchsorted(self._starts, indices, side="right") - 1
-        for row, (index, home) in enumerate(zip(indices, homes, strict=True)):
+        places = indices if self._chosen is None else self._chosen[indices]
+        homes = np.searchsorted(self._starts, places, side="right") - 1
+        for row, (index, home) in enumerate(zip(places, homes, strict=True)):
             shard, within = self._shards[home], index - self._starts[home]
             span = slice(shard.offsets[within], shard.offsets[within + 1])
             length = span.stop - span.start
@@ -103,6 +112,7 @@ class TokenStore:
 
     def row(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """One text's token ids, and which of a pair's texts each is of: both (tokens,)."""
+        index = index if self._chosen is None else int(self._chosen[index])
         home = int(np.searchsorted(self._starts, index, side="right")) - 1
         shard, within = self._shards[home], index - int(self._starts[home])
         span = slice(shard.offsets[within], shard.offsets[within + 1])
@@ -119,7 +129,8 @@ class TokenStore:
 
     def renumbered(self, numbers: NDArray[np.int64]) -> TokenStore:
         """The same texts with other ids: numbers[id] for each id."""
-        return TokenStore(self._shards, self._pad_id, numbers)
+        store = TokenStore(self._shards, self._pad_id, numbers)
+        return store if self._chosen is None else store.only(self._chosen)
 
 
 def shuffled_batches(
