@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
     from distilshift.evaluation import evaluate
     from distilshift.front import pareto
+    from distilshift.inspection import inspect
+    from distilshift.packing import pack
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.source import import_checkpoint, teach
@@ -28,6 +30,8 @@ _HOMES = {
     "adapt": "pipeline",
     "evaluate": "evaluation",
     "import_checkpoint": "source",
+    "inspect": "inspection",
+    "pack": "packing",
     "pareto": "front",
     "teach": "source",
 }
@@ -42,6 +46,8 @@ __all__ = [
     "adapt",
     "evaluate",
     "import_checkpoint",
+    "inspect",
+    "pack",
     "pareto",
     "teach",
 ]

@@ -53,15 +53,15 @@ def require_strict(bundle: Path) -> Manifest:
         LeakError: naming what was found.
     """
     manifest = read_manifest(bundle)
-    verify(bundle, manifest)
-    found = list(findings(bundle, manifest))
+    unlisted = verify(bundle, manifest).unlisted
+    found = [*(f"{name}, which the manifest does not list" for name in unlisted), *findings(bundle, manifest)]
     if found:
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise LeakError(
             f"{bundle} may hold texts, or values of single texts",
             expected="the network, its tokenizer and aggregates",
             got="; ".join(found[:5]) + more,
-            fix="make the bundle again with distilshift, from a checkpoint without additions",
+            fix="remove what was added, or make the bundle again with distilshift, from a checkpoint without additions",
         )
     return manifest
 

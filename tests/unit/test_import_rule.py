@@ -23,8 +23,17 @@ LAYERS: list[list[set[str]]] = [
     [{"tokens"}],
     [{"predict"}, {"select", "priors", "part_shares", "target_prior", "estimates", "gate"}],
     [{"encoder"}, {"precision"}, {"stage"}, {"demo_data"}, {"card"}, {"expected_tensors"}, {"shape"}],
-    [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
+        {"first_token"},
+        {"frozen"},
+        {"inner"},
+        {"strict", "strict_tensors"},
+        {"static_graph"},
+        {"pieces", "narrowing"},
+    ],
+    [
+        {"inspection"},
+        {"packing"},
         {"inference"},
         {"parallel"},
         {"calibration"},
