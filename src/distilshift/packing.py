@@ -9,9 +9,9 @@ from typing import get_args
 
 from distilshift.bundle import new_bundle, read_manifest, verify
 from distilshift.config import OnnxChoice
-from distilshift.errors import ConfigError
+from distilshift.errors import BundleError, ConfigError
 from distilshift.files import require_apart, require_free
-from distilshift.predict import onnx_file
+from distilshift.predict import ONNX_FILES
 
 # What the network reads beside itself.
 _DEVICE_FILES = ("config.json", "tokenizer.json")
@@ -43,7 +43,9 @@ def pack(student: str | Path, output: str | Path, *, model: OnnxChoice = "auto",
     manifest = read_manifest(source, "student")
     runtime = manifest.runtime or {}
     choice = runtime.get("default", "fp32") if model == "auto" else model
-    names = (*_DEVICE_FILES, onnx_file(source, manifest, choice))
+    names = (*_DEVICE_FILES, ONNX_FILES[choice])
+    if ONNX_FILES[choice] not in manifest.files:
+        raise BundleError(f"{source} has no {choice} network", fix="pack the whole student bundle")
     verify(source, manifest, only=names)
     packed = replace(manifest, runtime=runtime | {"default": choice}, files={})
     with new_bundle(target, packed, overwrite) as new:

@@ -270,7 +270,10 @@ def load_network(
     recommended = manifest.runtime or {}
     choice = recommended.get("default", "fp32") if model == "auto" else model
     windows = max_windows or int(recommended.get("max_windows", 1))
-    name = onnx_file(bundle, manifest, choice)
+    if (name := ONNX_FILES[choice]) not in manifest.files:
+        raise BundleError(
+            f"{bundle} has no {choice} network", fix="choose the model auto, or use the whole student bundle"
+        )
     verify(bundle, manifest, only=("config.json", name))
     verify(bundle, manifest, only=("tokenizer.json",), scan=False)  # load_tokenizer looks at it
     config = read_object(bundle / "config.json", MAX_CONFIG_BYTES)
@@ -285,19 +288,6 @@ def load_network(
             fix="make the student again",
         )
     return network
-
-
-def onnx_file(bundle: Path, manifest: Manifest, choice: OnnxName) -> str:
-    """The name of the chosen ONNX file.
-
-    Raises:
-        BundleError: the bundle was packed with the other one alone.
-    """
-    held = [form for form, name in ONNX_FILES.items() if name in manifest.files]
-    if held and choice not in held:
-        problem, fix = f"{bundle} has no {choice} network", "pack the student again with this one, or choose auto"
-        raise BundleError(problem, expected=f"one of {', '.join(held)}", got=choice, fix=fix)
-    return ONNX_FILES[choice]
 
 
 def _pad_id(path: Path, config: dict[str, Any]) -> int:

@@ -69,9 +69,7 @@ LOADABLE = [
 def test_a_file_that_could_be_loaded_stays_refused(student: Path, name: str):
     distilshift.inspect(student)
     write(name)(student)
-    with pytest.raises(
-        BundleError, match="does not belong to the bundle: got a file that (a loader could take|could run)"
-    ):
+    with pytest.raises(BundleError, match=r"does not belong to the bundle: got a file that (a loader|could run)"):
         distilshift.inspect(student)
 
 
