@@ -63,10 +63,10 @@ def inspect(bundle: str | Path, *, strict: bool = False) -> Inspection:
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    if strict:
-        from distilshift.strict import require_strict
-
-        require_strict(folder)
     verified = verify(folder, manifest)
+    if strict:
+        from distilshift.strict import refuse_texts  # here: it needs pydantic, which a device may lack
+
+        refuse_texts(folder, manifest, verified)
     files = [BundleFile(name, (folder / name).stat().st_size, digest) for name, digest in manifest.files.items()]
     return Inspection(folder, manifest, tuple(files), verified.unlisted, verified.edited, strict)
