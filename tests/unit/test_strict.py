@@ -296,8 +296,16 @@ def test_a_leak_in_a_network_is_found(student_bundle: Path, tmp_path: Path, chan
 def test_strict_verifies_too(teacher: Path, tmp_path: Path):
     bundle = tmp_path / "b"
     shutil.copytree(teacher, bundle)
-    (bundle / "README.md").write_text("other")
-    with pytest.raises(BundleError, match=r"README\.md is damaged or edited: got its sha256 is not"):
+    (bundle / "config.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"config\.json is damaged or edited: got its sha256 is not"):
+        require_strict(bundle)
+
+
+def test_what_was_written_into_a_card_is_found_without_a_new_hash(teacher: Path, tmp_path: Path):
+    bundle = tmp_path / "b"
+    shutil.copytree(teacher, bundle)
+    (bundle / "README.md").write_text((bundle / "README.md").read_text() + "It broke.\n")
+    with pytest.raises(LeakError, match=r"README\.md: a line of its own, 'It broke\.'"):
         require_strict(bundle)
 
 
@@ -340,7 +348,8 @@ def test_every_family_that_is_accepted_passes(tmp_path: Path, family: str):
         "vocab_size": json.loads((bundle / "config.json").read_text())["vocab_size"],
         "max_position_embeddings": 40,
     }
-    config = AutoConfig.for_model(family, **sizes, num_labels=2)
+    own = {"hidden_dim": 48} if family == "distilbert" else {}
+    config = AutoConfig.for_model(family, **sizes, **own, num_labels=2)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(bundle)
     reseal(bundle)
     assert read_manifest(bundle) == require_strict(bundle)
