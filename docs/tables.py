@@ -22,6 +22,7 @@ from fairness_tables import alike_table, chosen_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 from trust_tables import (
     coverage_table,
+    estimate_error_table,
     estimators_table,
     gate_table,
     label_shift_table,
@@ -208,6 +209,7 @@ TABLES = {
     "share estimates": share_estimates_table,
     "one class": one_class_table,
     "gate": gate_table,
+    "estimate error": estimate_error_table,
     "estimators": estimators_table,
     "kills": kills_table,
     "fuzz": fuzz_table,

@@ -134,6 +134,25 @@ def estimators_table() -> str:
     return "\n".join(lines)
 
 
+def estimate_error_table() -> str:
+    """Errors of benchmarks/estimate_error.py, two classes beside more, and the bounds that they keep."""
+    result = json.loads((RESULTS / "estimate_error.json").read_text(encoding="utf-8"))
+    fit = [row["classes"] == 2 for row in result["rows"] if row["unfit"] is None]
+    heads = ["estimate"]
+    lines = []
+    for kind, pairs in (("two", sum(fit)), ("more", len(fit) - sum(fit))):
+        heads += [f"{kind} classes ({pairs} pairs): mean absolute error", "mean error", "largest", "bound, held out"]
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name in result["errors_two_classes"]:
+        cells = [name]
+        for kind in ("two", "more"):
+            found, bounds = result[f"errors_{kind}_classes"][name], result[f"bounds_{kind}_classes"][name]
+            cells += [f"{100 * found['absolute']:.1f}", f"{100 * found['bias']:+.1f}", f"{100 * found['largest']:.1f}"]
+            cells += [f"{100 * bounds['mean_bound_held_out']:.1f}, held {bounds['held']:.0%}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "\nIn points."])
+
+
 # In a cell's reason, before the estimate is drawn to another one.
 _BY_PARTS = re.compile(r"the second class's is ([0-9.]+) \(standard error ([0-9.]+)\) by the parts")
 

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
     from distilshift.evaluation import evaluate
     from distilshift.front import pareto
+    from distilshift.importing import import_checkpoint
     from distilshift.inspection import inspect
     from distilshift.packing import pack
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
-    from distilshift.source import import_checkpoint, teach
+    from distilshift.source import teach
 
 # onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -29,7 +30,7 @@ _HOMES = {
     "TeachConfig": "config",
     "adapt": "pipeline",
     "evaluate": "evaluation",
-    "import_checkpoint": "source",
+    "import_checkpoint": "importing",
     "inspect": "inspection",
     "pack": "packing",
     "pareto": "front",

@@ -75,8 +75,7 @@ def adapt_teacher(
 def _loop(config: AdaptConfig) -> LoopConfig:
     loop = loop_config("adapt", config, config.adapt_epochs, config.adapt_batch_size, config.adapt_learning_rate)
     if config.method == "tent":
-        # Decay would pull gains towards 0, where a LayerNorm passes nothing on; the authors have none.
-        return replace(loop, epochs=TENT_EPOCHS, weight_decay=0.0)
+        return replace(loop, epochs=TENT_EPOCHS)
     # The term that pushes texts apart is strong in the first steps alone, which a warm-up would take from it.
     return replace(loop, warmup_fraction=0.0) if config.method == "aad" else loop
 

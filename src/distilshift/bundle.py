@@ -23,6 +23,7 @@ from distilshift.scan.names import (
     require_name,
     require_no_archive,
 )
+from distilshift.wrong_bundle import no_bundle, other_kind
 
 MANIFEST = MARK
 # For people: changing it does no harm, and hubs invite to it.
@@ -46,6 +47,10 @@ class Statistics:
             a bundle that was made before these were counted.
         atc_threshold: `select.atc_threshold` of the calibrated predictions' negative entropies, in nats.
         atc_thresholds: quantiles of that threshold over bootstrap samples, ascending: its sampling error.
+        balanced_accuracy, macro_f1: 0 to 1.
+        class_recall: share of the validation texts of each class that are predicted as it; None for a class that has
+            none.
+        class_counts: training texts of each class.
     """
 
     class_prior: list[float]
@@ -55,6 +60,10 @@ class Statistics:
     validation_confidence: float | None = None
     atc_threshold: float | None = None
     atc_thresholds: list[float] | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    class_recall: list[float | None] | None = None
+    class_counts: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,10 +148,12 @@ def read_manifest(bundle: Path, kind: Kind | None = None) -> Manifest:
         raise _damaged(bundle / MANIFEST, "its sha256 does not match its content")
     manifest = _from_json(bundle, content)
     if kind and manifest.kind != kind:
-        fix = (
-            "distilshift adapt makes a student" if kind == "student" else "distilshift teach or import makes a teacher"
+        raise BundleError(
+            f"{bundle} is of the wrong kind",
+            expected=f"a {kind}",
+            got=f"a {manifest.kind}",
+            fix=other_kind(bundle, kind),
         )
-        raise BundleError(f"{bundle} is of the wrong kind", expected=f"a {kind}", got=f"a {manifest.kind}", fix=fix)
     return manifest
 
 
@@ -159,12 +170,7 @@ def _read_json(bundle: Path) -> dict[str, Any]:
             f"{bundle} is not a bundle", expected="a folder", got=error.strerror, fix="check the path"
         ) from None
     if not there:
-        raise BundleError(
-            f"{bundle} is not a bundle",
-            expected=f"a folder with {MANIFEST}",
-            got="no such folder" if not bundle.exists() else "none",
-            fix="distilshift import makes one of a Hugging Face classifier, distilshift teach of labelled texts",
-        )
+        raise no_bundle(bundle)
     try:
         return read_object(path, MAX_MANIFEST_BYTES)
     except UnsafeError as error:

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
-from distilshift.metrics import Floats, accuracy, confusion_matrix, softmax
+from distilshift.metrics import (
+    Floats,
+    accuracy,
+    balanced_accuracy,
+    class_recalls,
+    confusion_matrix,
+    macro_f1,
+    softmax,
+)
 from distilshift.select import atc_threshold, atc_thresholds, confidences, negative_entropies
 
 # Quantiles that stand for the bootstrap's thresholds: few enough to be aggregates, enough for the tails of 95 %.
@@ -55,4 +63,7 @@ def source_statistics(
         validation_confidence=float(confidences(probabilities).mean()),
         atc_threshold=atc_threshold(scores, right),
         atc_thresholds=np.quantile(resampled, (np.arange(QUANTILES) + 0.5) / QUANTILES).tolist(),
+        balanced_accuracy=balanced_accuracy(confusion),
+        macro_f1=macro_f1(confusion),
+        class_recall=class_recalls(confusion),
     )

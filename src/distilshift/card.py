@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distilshift.bundle import Manifest
+from distilshift.teacher_report import class_records, prediction_warnings
 
 # What an accepted adaptation was, where it was not the teacher that changed.
 ACCEPTED = {
@@ -51,11 +52,12 @@ def _shares(summary: dict[str, Any]) -> str:
 def estimate_sentence(summary: dict[str, Any]) -> str:
     """The accuracy as far as it can be guessed without labels."""
     if summary["estimated_accuracy"] is None:
-        return "Its accuracy on the target is not estimated: there are no statistics of its teacher for that."
+        reason = summary.get("estimated_accuracy_reason") or "the teacher's bundle has no statistics for that"
+        return f"Accuracy on the target is not estimated: {reason}."
     low, high = summary["estimated_accuracy_interval"]
     return (
         f"Estimated accuracy on the target texts, without labels: {summary['estimated_accuracy']:.1%} "
-        f"({low:.1%} to {high:.1%}, for sampling error and the labels that changed)."
+        f"({low:.1%} to {high:.1%}, for the error of samples and of the method, and for the labels that changed)."
     )
 
 
@@ -156,6 +158,10 @@ def _and_faster(manifest: Manifest) -> str:
     return "" if static else " and is faster, one text at a time on one thread"
 
 
+def _warnings(summary: dict[str, Any]) -> str:
+    return "".join(f"> **Warning.** {each}\n\n" for each in summary.get("warnings", ()))
+
+
 def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     """Markdown with what the student is, what was measured without labels, and how to run it."""
     int8 = summary["int8"]
@@ -177,7 +183,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
-        f"# Student: {' / '.join(manifest.label_names)}\n\n"
+        f"# Student: {' / '.join(manifest.label_names)}\n\n{_warnings(summary)}"
         "A small text classifier, adapted to its domain without labels and without the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"{_decided(summary, manifest)}"
@@ -205,5 +211,24 @@ def teacher_card(manifest: Manifest) -> str:
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
         f"# Teacher: {' / '.join(manifest.label_names)}\n\n"
         f"A text classifier made from `{manifest.base_model}` by distilshift; {facts}.\n\n"
+        f"{_classes_section(manifest)}"
         "It holds no text. `distilshift adapt` turns it into a small student for another domain.\n"
+    )
+
+
+def _classes_section(manifest: Manifest) -> str:
+    """How the teacher does on each class; empty for an older bundle, whose card does not say it."""
+    known = manifest.statistics
+    if known is None or known.balanced_accuracy is None or known.macro_f1 is None:
+        return ""
+    rows = [
+        f"| {each.name} | {'–' if each.training_texts is None else f'{each.training_texts:,}'} | "
+        f"{each.validation_texts:,} | {'–' if each.recall is None else f'{each.recall:.1%}'} |"
+        for each in class_records(manifest.label_names, known)
+    ]
+    table = "\n".join(["| class | training texts | held-out texts | recall |", "|---|---|---|---|", *rows])
+    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known))
+    return (
+        f"On the held-out texts: balanced accuracy {known.balanced_accuracy:.3f}, macro-F1 {known.macro_f1:.3f}.\n\n"
+        f"{table}\n\n{warnings}"
     )

@@ -55,7 +55,7 @@ class DineObjective(UnlabelledObjective):
         if step == 0:
             whole = self._labelled[0]
             self._bank = smooth_top_classes(whole.targets(np.arange(len(whole.texts))).softmax(dim=-1))
-        elif step % max(1, steps // BANK_UPDATES) == 0:
+        elif step % -(-steps // BANK_UPDATES) == 0:  # rounded up, or short trainings would move it at every step
             self._bank = momentum_update(self._bank, self._own_probabilities())
 
     def loss(self, model: Any, batch: Batch) -> Tensor:

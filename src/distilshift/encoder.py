@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from distilshift.data.batch import TokenShard, TokenStore
+from distilshift.encoder_checks import renew_head, require_family, require_fit, require_head, stated_length
 from distilshift.errors import ModelError
+from distilshift.model_folder import Use, near_names, require_model
 from distilshift.packages import PACKAGED_ENCODERS, packaged_encoder
 from distilshift.scan.folder import check_checkpoint
-from distilshift.scan.model_config import MODEL_TYPES
+from distilshift.tokens import TextTokens, Windows
 from distilshift.types import Example
 
 transformers.logging.set_verbosity_error()
@@ -75,6 +78,14 @@ class Classifier:
         )
         return TokenShard.from_rows(encoded["input_ids"], encoded["token_type_ids"])
 
+    def windows(self, examples: Sequence[Example], most: int) -> Windows:
+        """Token ids of texts or pairs, in up to `most` windows of at most `max_length` tokens."""
+        tokenizer = self.tokenizer.backend_tokenizer
+        tokenizer.no_padding()
+        # Its other users set it at each call, too.
+        tokenizer.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
+        return TextTokens(tokenizer, most, remember=False).windows(examples)
+
     def inputs(self, store: TokenStore, indices: NDArray[np.integer], device: torch.device) -> dict[str, Tensor]:
         """The model's own named inputs for these texts, each (len(indices), width), int64."""
         batch = store.batch(indices, WIDTH_MULTIPLE if self.max_length % WIDTH_MULTIPLE == 0 else 1)
@@ -85,6 +96,9 @@ class Classifier:
     def save(self, folder: Path) -> None:
         """Write config, weights and tokenizer as a plain Hugging Face folder."""
         self.model.save_pretrained(folder)
+        # The device reads tokenizer.json alone, and learns from it which side of a long text is cut.
+        side = self.tokenizer.truncation_side
+        self.tokenizer.backend_tokenizer.enable_truncation(self.max_length, direction=side)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -106,13 +120,15 @@ def locate(name: str) -> str:
     return name
 
 
-def load_classifier(name: str, max_length: int, label_names: Sequence[str] | None = None) -> Classifier:
+def load_classifier(name: str, max_length: int | None, label_names: Sequence[str] | None = None) -> Classifier:
     """A classifier from a packaged name, a folder, or a hub id.
 
     Args:
         name: see `teach --base-model`.
-        max_length: tokens of a text that it shall see; lowered to what the model can.
-        label_names: give the model a new head with these classes; None takes the head it has.
+        max_length: maximum number of tokens per text, lowered to the model's own limit; None takes the limit that the
+            checkpoint states.
+        label_names: classes of a new, random head, even where the checkpoint has a head with as many classes; None
+            keeps the head of the checkpoint.
 
     Raises:
         ModelError: it cannot be found or loaded, has no (single-label) classification head, or its tokenizer
@@ -120,6 +136,8 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
         UnsafeError: a file of a local folder could harm whoever loads it.
     """
     source, options = locate(name), {}
+    use: Use = "classifier" if label_names is None else "encoder"
+    require_model(source, use)
     if Path(source).is_dir():
         check_checkpoint(Path(source))
     if label_names is not None:
@@ -132,7 +150,7 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
         }
     with loading(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **options)
-        _require_family(name, config)
+        require_family(name, config, use)
         for dropout in ATTENTION_DROPOUTS & set(config.to_dict()):
             setattr(config, dropout, 0.0)
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -142,23 +160,23 @@ def load_classifier(name: str, max_length: int, label_names: Sequence[str] | Non
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=label_names is not None,
         )
         # Named and so saved: without token types, transformers would see pairs otherwise than onnxruntime does.
         tokenizer = AutoTokenizer.from_pretrained(
             source, use_fast=True, trust_remote_code=False, model_input_names=input_names(model)
         )
-    if tokenizer.truncation_side != "right":  # on the device, texts are cut there
-        tokenizer.truncation_side = "right"
     if label_names is None:
-        _require_head(name, model, report["missing_keys"])
-    _require_fit(name, model, tokenizer)
-    return Classifier(model, tokenizer, min(max_length, position_limit(model)))
+        require_head(name, model, report["missing_keys"])
+    else:
+        renew_head(name, model, report)
+    require_fit(name, model, tokenizer)
+    return Classifier(model, tokenizer, min(max_length or stated_length(tokenizer), position_limit(model)))
 
 
 @contextmanager
 def loading(name: str) -> Iterator[None]:
     """Inside the block, what transformers raises for a checkpoint that it cannot load becomes a ModelError."""
-    packaged = ", ".join(PACKAGED_ENCODERS)
     try:
         yield
     except _LOAD_ERRORS as error:
@@ -170,65 +188,18 @@ def loading(name: str) -> Iterator[None]:
             if known
             else "a folder, or a model id that the hub or its local cache can serve",
             got=reason[:300],
-            fix="repair the folder" if known else f"give a local folder, or a packaged encoder ({packaged})",
+            fix="save the model and its tokenizer again with save_pretrained" if known else _other_name(name, reason),
         ) from error
 
 
-def _require_family(name: str, config: Any) -> None:
-    """Refuse what transformers would load as something else, or what the rest would stumble over."""
-    if config.model_type not in MODEL_TYPES:
-        raise ModelError(
-            f"{name!r} is of another family",
-            expected=f"one of {', '.join(sorted(MODEL_TYPES))}",
-            got=f"model_type {config.model_type!r}",
-            fix="choose another checkpoint",
-        )
-    positions = getattr(config, "position_embedding_type", None)
-    if positions not in (None, "absolute"):
-        raise ModelError(
-            f"{name!r} has relative positions", expected="absolute ones", got=positions, fix="choose another checkpoint"
-        )
-
-
-def _require_head(name: str, model: Any, missing: Sequence[str]) -> None:
-    if missing:
-        raise ModelError(
-            f"{name!r} is not a classification checkpoint",
-            expected="trained weights for every layer",
-            got=f"none for {', '.join(sorted(missing)[:3])}",
-            fix="fine-tune it first: distilshift teach --base-model",
-        )
-    problem = model.config.problem_type
-    if model.config.num_labels < 2 or problem not in (None, "single_label_classification"):
-        raise ModelError(
-            f"{name!r} is not a single-label classifier",
-            expected="two classes or more, one a text",
-            got=f"num_labels {model.config.num_labels}, problem_type {problem}",
-            fix="choose another checkpoint",
-        )
-    if set(model.config.id2label) != set(range(model.config.num_labels)):
-        raise ModelError(
-            f"{name!r} does not number its classes in order",
-            expected=f"id2label with 0 to {model.config.num_labels - 1}",
-            got=", ".join(map(str, list(model.config.id2label)[:8])),
-            fix="correct id2label in its config.json",
-        )
-
-
-def _require_fit(name: str, model: Any, tokenizer: Any) -> None:
-    if not tokenizer.is_fast:
-        raise ModelError(f"{name!r} has no fast tokenizer", expected="tokenizer.json", fix="save it with one")
-    rows, pieces = model.config.vocab_size, max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
-    special = len(tokenizer.all_special_ids)  # all there is where transformers finds no file and makes one up
-    if not special < pieces <= rows:
-        raise ModelError(
-            f"the tokenizer of {name!r} is of another model",
-            expected=f"more than {special} and at most {rows} pieces",
-            got=str(pieces),
-            fix="put the model's own tokenizer files beside it",
-        )
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer of {name!r} has no padding token", fix="set pad_token in its config")
+def _other_name(name: str, reason: str) -> str:
+    """What to do about a name that is no folder and that the hub does not serve."""
+    if "safetensors" in reason:
+        code = f'AutoModelForSequenceClassification.from_pretrained("{name}").save_pretrained("FOLDER")'
+        return f"if you trust it, convert its weights to safetensors with transformers' {code}, and name FOLDER"
+    packaged = get_close_matches(name, PACKAGED_ENCODERS, 1) or near_names(Path(name))
+    meant = f"did you mean {packaged[0]}? Else " if packaged else ""
+    return f"{meant}give a local folder, or a packaged encoder ({', '.join(PACKAGED_ENCODERS)})"
 
 
 def position_limit(model: Any) -> int:

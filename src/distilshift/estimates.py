@@ -19,6 +19,24 @@ from distilshift.select import (
     negative_entropies,
 )
 
+# Error of the difference of confidences that 95 of 100 pairs of teacher and two-class target keep; 0.09 to 0.10 on 57
+# pairs (benchmarks/results/estimate_error.json and estimators.json).
+METHOD_ERROR = 0.10
+# With more classes that error is 0.23 to 0.28, whatever the estimator: too much to be of use.
+MOST_CLASSES = 2
+
+
+def no_estimate_reason(statistics: Statistics | None, classes: int) -> str | None:
+    """Why an accuracy cannot be estimated; None if it can."""
+    if statistics is None or statistics.validation_confidence is None:
+        return "the teacher's bundle has no statistics for that"
+    if classes > MOST_CLASSES:
+        return (
+            f"there are {classes} classes, and with more than {MOST_CLASSES}, estimates without labels were off by "
+            "up to 40 points. Label some target texts and run `distilshift evaluate`"
+        )
+    return None
+
 
 def accuracy_estimate(probabilities: Floats, statistics: Statistics | None, seed: int = 0) -> AccuracyEstimate | None:
     """ATC's estimate with the source's threshold; None where the bundle has none.
@@ -45,14 +63,14 @@ def confidence_estimate(
     Args:
         probabilities: (texts, classes), calibrated as the source's.
         statistics: of the teacher's bundle.
-        level: of the interval, which holds the sampling error of validation and target texts.
+        level: of the interval, which holds the sampling error of validation and target texts, and `METHOD_ERROR`.
     """
     if statistics is None or statistics.validation_confidence is None:
         return None
     sure, right = confidences(probabilities), statistics.validation_accuracy
     found = confidence_difference_accuracy(right, statistics.validation_confidence, float(sure.mean()))
     variance = right * (1 - right) / np.sum(statistics.validation_confusion) + float(sure.var()) / len(sure)
-    half = NormalDist().inv_cdf((1 + level) / 2) * float(variance) ** 0.5
+    half = float(np.hypot(NormalDist().inv_cdf((1 + level) / 2) * float(variance) ** 0.5, METHOD_ERROR))
     return AccuracyEstimate(found, max(0.0, found - half), min(1.0, found + half), level)
 
 

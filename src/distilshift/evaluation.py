@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
 from distilshift.data.check import named, require_pairs, require_usable
-from distilshift.data.labels import is_number
+from distilshift.data.labels import is_number, sorted_labels
 from distilshift.data.read import read_labelled
+from distilshift.data.sources import names_files, source_name
 from distilshift.errors import ConfigError, DataError
 from distilshift.metrics import (
     accuracy,
+    balanced_accuracy,
     calibration_error,
+    class_recalls,
     confusion_matrix,
     macro_f1,
     negative_log_likelihood,
@@ -29,13 +33,17 @@ from distilshift.types import Evaluation, Example
 
 
 def evaluate(
-    bundle: str | Path, data: str | Path | Sequence[Example], config: EvaluateConfig | None = None, **options: Any
+    bundle: str | Path,
+    data: str | Path | Sequence[Path] | Sequence[Example],
+    config: EvaluateConfig | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Measure a teacher or a student bundle on labelled texts.
 
     Args:
         bundle: the folder.
-        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
+            labelled examples.
         config: the options; the defaults where None.
         options: single fields of EvaluateConfig.
 
@@ -52,7 +60,7 @@ def evaluate(
 
 
 def labelled_examples(
-    manifest: Manifest, data: str | Path | Sequence[Example], config: EvaluateConfig
+    manifest: Manifest, data: str | Path | Sequence[Path] | Sequence[Example], config: EvaluateConfig
 ) -> tuple[Sequence[Example], NDArray[np.int64]]:
     """Labelled texts as a bundle can be measured on them, and the index of each one's label.
 
@@ -61,10 +69,11 @@ def labelled_examples(
     """
     if config.label_names is None and all(map(is_number, manifest.label_names)):
         config = replace(config, label_names="as-is")  # the bundle's own names are numbers
-    if isinstance(data, str | Path):
-        where, examples = str(data), list(read_labelled(data, config).examples)
+    if names_files(data):
+        where, examples = source_name(data), list(read_labelled(data, config, manifest.label_names).examples)
     else:
-        where, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
+        given = require_usable(data, labelled=True)
+        where, examples = "the examples", named(given, config.label_names, config.ignore_label)
     require_pairs(examples, manifest.pair_column)
     return examples, _label_ids(examples, manifest.label_names, where)
 
@@ -75,7 +84,7 @@ def _require_own_form(bundle: Path, manifest: Manifest, config: EvaluateConfig) 
             f"{bundle} is a teacher, which has no {config.model} network",
             expected="model auto, or a student",
             got=config.model,
-            fix="leave the option out",
+            fix="leave --model out, or name the student",
         )
 
 
@@ -85,25 +94,37 @@ def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: 
     return Evaluation(
         examples=len(labels),
         accuracy=accuracy(confusion),
+        balanced_accuracy=balanced_accuracy(confusion),
         macro_f1=macro_f1(confusion),
         calibration_error=calibration_error(probabilities, labels),
         negative_log_likelihood=negative_log_likelihood(probabilities, labels),
         label_names=tuple(label_names),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        class_recall=tuple(class_recalls(confusion)),
     )
 
 
 def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) -> NDArray[np.int64]:
     order = {name: index for index, name in enumerate(names)}
-    unknown = sorted({str(item.label) for item in examples} - set(order))
+    unknown = sorted_labels({str(item.label) for item in examples} - set(order))
     if unknown:
         raise DataError(
             f"{where} has labels that the bundle does not know",
             expected=f"some of {', '.join(names)}",
             got=", ".join(unknown[:5]),
-            fix="rename them with --label-names, as 'their=ours,...'",
+            fix=f"rename them with --label-names {shlex.quote(_renaming(order, examples))}",
         )
     return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
+
+
+def _renaming(names: Iterable[str], examples: Sequence[Example]) -> str:
+    """A value of --label-names for labels that are a bundle's but for case and space; else the form of one."""
+    alike = {name.strip().casefold(): name for name in names}
+    found = sorted({str(item.label) for item in examples})
+    meant = [alike.get(label.strip().casefold(), "") for label in found]
+    if all(meant) and len(set(meant)) == len(meant) and not set("".join(found + meant)) & {",", "="}:
+        return ",".join(f"{label}={name}" for label, name in zip(found, meant, strict=True))
+    return "THEIRS=OURS,..."
 
 
 def _logits(

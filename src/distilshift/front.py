@@ -22,16 +22,19 @@ from distilshift.config import (
 )
 from distilshift.data.check import require_pairs
 from distilshift.data.corpus import open_corpus
+from distilshift.data.sources import names_files
 from distilshift.errors import ConfigError, OutputError
 from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
 from distilshift.inference import cpu_threads
-from distilshift.journal import fingerprint
+from distilshift.journal import difference, fingerprint
 from distilshift.pipeline import adapt
+from distilshift.precision import make_accelerator, where_computed
 from distilshift.predict import latency_ms, load_network
 from distilshift.scan.json_file import read_object
 from distilshift.scatter import Panel, Point, scatter_svg
 from distilshift.stage import identity
+from distilshift.target_check import sufficient
 from distilshift.target_prior import given_prior
 from distilshift.types import Example
 
@@ -78,7 +81,7 @@ class Student:
 
 def pareto(
     teacher: str | Path,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: ParetoConfig | None = None,
     adapt_options: Mapping[str, Any] | None = None,
@@ -97,8 +100,10 @@ def pareto(
     Raises:
         DistilshiftError: an input or an option is unusable, or the folder holds another comparison.
     """
-    settings = overlaid(ParetoConfig, config, options)
-    given = adapt_options or {}
+    reading = {entry.name for entry in fields(InputConfig)}
+    read_so = {name: value for name, value in (adapt_options or {}).items() if name in reading}
+    settings = overlaid(ParetoConfig, config, read_so | options)
+    given = {**(adapt_options or {}), **{name: getattr(settings, name) for name in reading}}
     shared = resolve(AdaptConfig, given)
     planned = {name: resolve(AdaptConfig, given, STUDENTS[name]) for name in _names(settings)}
     _require_free_size(shared)
@@ -106,14 +111,16 @@ def pareto(
     require_apart(folder, teacher, shared.student)
     _require_possible(planned.values(), manifest)
     labelled = _labelled(manifest, settings, shared)
-    if not isinstance(texts, str | Path):  # perhaps a generator, and each student is made from them
+    if not names_files(texts):  # perhaps a generator, and each student is made from them
         several: list[Any] = list(texts)
         texts = several
     corpus = open_corpus(texts, shared)
     require_pairs([next(iter(corpus))], manifest.pair_column)
+    sufficient(corpus, shared, "force = true in the file of --config")
     if str(texts) == "-":  # which can be read once
         texts = list(corpus)
-    key = identity("pareto", shared, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
+    where = where_computed(make_accelerator(shared))
+    key = identity("pareto", shared, where, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     _claim(folder, key)
     bundles = {name: folder / STUDENTS_FOLDER / name for name in planned}
     for name, bundle in bundles.items():
@@ -175,12 +182,8 @@ def _claim(folder: Path, key: dict[str, Any]) -> None:
         if not (students.is_dir() and any(students.iterdir())):  # none was begun: a mistake, and this is it mended
             write_json(mark, {"identity": key, "students": []})
             return
-        changed = sorted(k for k in key if not isinstance(found, dict) or found.get(k) != key[k])
-        raise OutputError(
-            f"{folder} holds a comparison with other inputs or options",
-            got=f"a change in {', '.join(changed)}",
-            fix="choose another output, or repeat the first command to continue it",
-        )
+        changed, fix = difference(found if isinstance(found, dict) else {}, key, "choose another output")
+        raise OutputError(f"{folder} holds a comparison that is not this one", got=changed, fix=fix)
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} exists", expected="a new name, or an empty folder", fix="choose another output")
     with output_errors(folder):
@@ -216,12 +219,12 @@ def _labelled(manifest: Manifest, config: ParetoConfig, shared: InputConfig) -> 
     """The labelled file, read before any student is made, so that hours do not end in a mistake."""
     if config.labelled is None:
         if config.label_names is not None:
-            raise ConfigError(
-                "label_names belong to a labelled file", expected="labelled", got="none", fix="name the file, too"
-            )
+            fix = "name the file with --labelled, or leave --label-names out"
+            raise ConfigError("label_names belong to a labelled file", expected="labelled", got="none", fix=fix)
         return None
     reading: dict[str, Any] = {entry.name: getattr(shared, entry.name) for entry in fields(InputConfig)}
-    reading |= {"label_column": config.label_column, "label_names": config.label_names}
+    for name in ("label_column", "label_names", "ignore_label"):
+        reading[name] = getattr(config, name)
     return labelled_examples(manifest, config.labelled, EvaluateConfig(**reading))[0]
 
 

@@ -24,14 +24,15 @@ from distilshift.select import (
     neighbourhood_density,
     prior_drift,
 )
+from distilshift.target_facts import NOTHING_KNOWN, Target
 from distilshift.target_prior import TargetPrior
 
 Chosen = Literal["adapted", "unadapted"]
 
-# Predictions that differ by less than this in every log-probability come of the same text, as a rule.
-RESOLUTION = 0.01
-# Fewer different predictions than this: too few texts, or copies of a few.
+# Fewer different texts than this: too few texts, or copies of a few.
 MIN_DISTINCT = 50
+# Where more of the word pieces are unknown to the teacher's tokenizer, it cannot read the texts.
+MAX_UNKNOWN = 0.5
 # The unadapted teacher's information about its class, as a share of the most possible (log classes). A binary teacher
 # that is right and sure of itself in 63 % of cases has this much; below, adaptation would amplify noise.
 MIN_INFORMATION = 0.05
@@ -126,6 +127,7 @@ def decide(
     prior: TargetPrior,
     statistics: Statistics | None,
     beginnings: tuple[Floats, Floats] | None = None,
+    target: Target = NOTHING_KNOWN,
 ) -> GateDecision:
     """The adapted teacher, unless a sign of harm is found.
 
@@ -136,6 +138,7 @@ def decide(
         statistics: of the teacher's bundle; without them, accuracy is not estimated.
         beginnings: what both say of the texts cut as the validation texts were, to estimate accuracy by: a mean over
             windows is less sure of itself than those, whether it is right or not. None: nothing is longer.
+        target: facts about the texts.
 
     Raises:
         EstimateError: not probabilities, or not of the same texts and classes.
@@ -143,7 +146,7 @@ def decide(
     both, (first, second) = _same_texts(unadapted, adapted), beginnings or (None, None)
     old, new = scores_of(both[0], prior, statistics, first), scores_of(both[1], prior, statistics, second)
     kept = agreement(*both)
-    signs = [*_unfit_target(both[0], old, prior), *_harm(old, new, kept, prior)]
+    signs = [*_unfit_target(old, prior, target), *_harm(old, new, kept, prior, target)]
     if signs:
         return GateDecision("unadapted", f"Adaptation was refused: {signs[0]}.", kept, old, new)
     reason = (
@@ -161,6 +164,7 @@ def decide_labels(
     what: str,
     who: str = "student",
     beginnings: Floats | None = None,
+    target: Target = NOTHING_KNOWN,
 ) -> GateDecision:
     """Labels that are not an adapted teacher's, unless a sign of harm is found.
 
@@ -176,6 +180,7 @@ def decide_labels(
         what: what was done, for the reason.
         who: whose labels these are, for the reason.
         beginnings: as of `decide`, of the teacher.
+        target: facts about the texts.
 
     Raises:
         EstimateError: not probabilities, or not of the same texts and classes.
@@ -183,7 +188,8 @@ def decide_labels(
     both = _same_texts(unadapted, revised)
     old, new = scores_of(both[0], prior, statistics, beginnings), scores_of(both[1], prior, None)
     kept = agreement(*both)
-    signs = [*_unfit_target(both[0], old, prior), *_moved(old, new, kept, prior, f"the {who}", f"teacher and {who}")]
+    subjects = f"the {who}", f"teacher and {who}"
+    signs = [*_unfit_target(old, prior, target), *_moved(old, new, kept, prior, target, *subjects)]
     if signs:
         return GateDecision("unadapted", f"{what} was refused: {signs[0]}.", kept, old, new)
     reason = (
@@ -201,16 +207,29 @@ def _same_texts(first: Floats, second: Floats) -> tuple[NDArray[np.float64], NDA
     return before, after
 
 
-def _distinct(probabilities: NDArray[np.float64]) -> int:
-    logs = np.log(probabilities.clip(min=1e-12))
-    return len(np.unique(np.round(logs / RESOLUTION), axis=0))
+def unfit_target(
+    beginnings: Floats, prior: TargetPrior | None, statistics: Statistics | None, target: Target
+) -> str | None:
+    """Why the unadapted teacher's predictions for this target cannot be trusted; None if there is no sign of that.
+
+    Args:
+        beginnings: (texts, classes), calibrated probabilities of the unadapted teacher.
+        prior: the class shares that are expected; None: equal ones.
+        statistics: of the teacher's bundle.
+        target: facts about the texts.
+    """
+    classes = beginnings.shape[1]
+    expected = prior or TargetPrior((1 / classes,) * classes, "uniform", "")
+    return next(_unfit_target(scores_of(beginnings, expected, statistics), expected, target), None)
 
 
-def _unfit_target(before: NDArray[np.float64], old: Scores, prior: TargetPrior) -> Iterator[str]:
+def _unfit_target(old: Scores, prior: TargetPrior, target: Target) -> Iterator[str]:
     """Why no adaptation to this target can be trusted, whatever it made of it."""
-    distinct, classes = _distinct(before), before.shape[1]
-    if distinct < MIN_DISTINCT:
-        yield f"the texts get {distinct} different predictions, fewer than {MIN_DISTINCT}: too few texts, or copies"
+    classes = len(old.shares)
+    if target.distinct is not None and target.distinct < MIN_DISTINCT:
+        yield f"there are {target.distinct} different texts, fewer than {MIN_DISTINCT}"
+    if target.unknown_share > MAX_UNKNOWN:
+        yield f"{target.unknown_share:.0%} of the word pieces are unknown to the teacher's tokenizer"
     if old.information < MIN_INFORMATION * np.log(classes):
         yield f"the unadapted teacher tells next to nothing of these texts' class ({old.information:.3f} nats a text)"
     least = 1 / classes + (-MAX_BELOW_CHANCE if prior.origin == "parts" else MIN_ABOVE_CHANCE)
@@ -226,6 +245,7 @@ def _moved(
     new: Scores,
     kept: float,
     prior: TargetPrior,
+    target: Target,
     who: str = "the adapted teacher",
     both: str = "both teachers",
 ) -> Iterator[str]:
@@ -236,7 +256,7 @@ def _moved(
         yield f"{who} is {new.drift:.2f} from the expected class shares, over {MAX_DRIFT * most:.2f}"
     for index, (was, now) in enumerate(zip(old.shares, new.shares, strict=True)):
         if min(was, prior.shares[index]) >= FAIR_SHARE / classes and now < MIN_KEPT * was:
-            yield f"class {index} went from {was:.0%} of the texts to {now:.0%}"
+            yield f"{target.name(index)} went from {was:.0%} of the texts to {now:.0%}"
     moved = float(np.abs(np.subtract(new.shares, old.shares)).sum() / 2)
     bound = most * (MAX_TOLD_MOVE if prior.origin == "parts" else MAX_MOVE)
     if moved > bound and prior.origin != "given":
@@ -245,9 +265,9 @@ def _moved(
         yield f"{both} give the same label to {kept:.0%} of the texts, under {MIN_AGREEMENT:.0%}"
 
 
-def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior) -> Iterator[str]:
+def _harm(old: Scores, new: Scores, kept: float, prior: TargetPrior, target: Target) -> Iterator[str]:
     """What adaptation did that a better teacher would not."""
-    yield from _moved(old, new, kept, prior)
+    yield from _moved(old, new, kept, prior, target)
     yield from _worse(old, new)
 
 

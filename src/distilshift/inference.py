@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distilshift.data.batch import TokenStore, sorted_batches
-from distilshift.data.windows import long_windows, mean_over_windows, window_count
+from distilshift.data.windows import mean_over_windows
 from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
 from distilshift.first_token import first_token_only
 from distilshift.metrics import softmax
@@ -100,18 +100,14 @@ def bundle_logits(
 
     Of a text that is read in windows, the log of their mean probabilities, as of `predict.Network.logits`.
     """
-    classifier, limits = load_classifier(str(bundle), max_length), (max_length, max_windows)
-
-    def read(texts: Sequence[Example]) -> NDArray[np.float32]:
-        store = classifier.tokenise(texts)
-        return forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
-
+    classifier = load_classifier(str(bundle), max_length)
+    windows = classifier.windows(examples, max_windows)
+    store = TokenStore.from_rows(windows.ids, windows.type_ids, classifier.tokenizer.pad_token_id)
     with cpu_threads(threads):
-        own, parts = read(examples), list(long_windows(examples, *limits))
-        if not parts:
-            return own
-        counts = np.array([window_count(item, *limits) for item in examples])
-        return np.log(mean_over_windows(softmax(own), softmax(read(parts)), counts)).astype(np.float32)
+        rows = forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
+    if len(rows) == len(examples):
+        return rows
+    return np.log(mean_over_windows(softmax(rows), np.array(windows.counts))).astype(np.float32)
 
 
 @contextmanager

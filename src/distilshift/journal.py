@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ JOURNAL = "journal.json"
 # The journal's name while the files that it listed are being removed: to begin anew, or because the run has finished.
 CLEARED = ".journal.json.cleared"
 FINISHED = ".journal.json.finished"
+# Names in a run's identity of what its options do not say.
+CODE, VERSION, DEVICE, PRECISION = "code of distilshift", "version of ", "device in use", "precision in use"
 
 
 def fingerprint(content: Any) -> str:
@@ -106,3 +109,35 @@ def remove_all_but(path: Path, kept: set[str]) -> None:
     for entry in path.iterdir():
         if entry.name not in kept:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any], discard: str) -> tuple[str, str]:
+    """What differs between two identities, and what to do about it.
+
+    Args:
+        found: of the work that is there.
+        wanted: of the work that is asked for.
+        discard: how to begin anew.
+    """
+    changed = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    shown = ", ".join(_change(key, found.get(key), wanted.get(key)) for key in changed)
+    kinds = {_kind(key) for key in changed}
+    if kinds == {"code"}:
+        fix = f"{discard}; or go back to the code and versions that began it to continue it"
+    elif kinds == {"place"}:
+        fix = f"continue it on that device and in that precision, or {discard}"
+    else:
+        fix = f"repeat the first command to continue it, or {discard}"
+    return f"a change in {shown}", fix
+
+
+def _kind(key: str) -> str:
+    if key == CODE or key.startswith(VERSION):
+        return "code"
+    return "place" if key in (DEVICE, PRECISION) else "options"
+
+
+def _change(key: str, before: Any, after: Any) -> str:
+    """An entry's name, with its values where they mean something to a reader."""
+    plain = key != CODE and _kind(key) != "options" and before and after
+    return f"{key} ({before}, now {after})" if plain else key

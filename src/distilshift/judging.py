@@ -21,6 +21,7 @@ from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
 from distilshift.select import confidences
 from distilshift.shards import Rows
+from distilshift.target_facts import NOTHING_KNOWN, Target
 from distilshift.target_prior import MIN_TEXTS, Move, TargetPrior, estimated_prior, with_parts
 from distilshift.views import Reading
 
@@ -102,6 +103,7 @@ class Judge:
         run: RunDirectory,
         parts: Callable[[], NDArray[np.float32] | None] = lambda: None,
         given: TargetPrior | None = None,
+        target: Target = NOTHING_KNOWN,
     ) -> None:
         """What decisions need.
 
@@ -113,9 +115,10 @@ class Judge:
             parts: gives the teacher's logits for parts of the texts as `read_parts` does, on that scale; asked where
                 class shares are to be estimated.
             given: the class shares that the user gave.
+            target: facts about the texts.
         """
         self._unadapted, self._statistics, self._run, self._parts = unadapted, statistics, run, parts
-        self._given = given
+        self._given, self._target = given, target
         size = len(unadapted.beginnings)
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
@@ -133,7 +136,9 @@ class Judge:
             if self._given:
                 return self._given
             # The beginnings, since the statistics are of texts that were cut, too.
-            other = estimated_prior(self._probabilities(self._unadapted.beginnings), self._statistics)
+            other = estimated_prior(
+                self._probabilities(self._unadapted.beginnings), self._statistics, self._target.label_names
+            )
             parts = self._parts()
             signals = np.empty((0, 0)) if parts is None else signals_of(parts, self._temperature)
             return with_parts(other, part_share(signals)) if len(signals) >= MIN_TEXTS else other
@@ -147,7 +152,7 @@ class Judge:
             readings = self._unadapted, adapted
             before, after = (self._probabilities(reading.whole) for reading in readings)
             first, second = (self._probabilities(reading.beginnings) for reading in readings)
-            return decide(before, after, prior, self._statistics, (first, second))
+            return decide(before, after, prior, self._statistics, (first, second), self._target)
 
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
@@ -183,7 +188,7 @@ class Judge:
             before, after = self._probabilities(self._unadapted.whole), self._probabilities(revised)
             beginnings = self._probabilities(self._unadapted.beginnings)
             what, who = "The second opinion", "second opinion"
-            return decide_labels(before, after, prior, self._statistics, what, who, beginnings)
+            return decide_labels(before, after, prior, self._statistics, what, who, beginnings, self._target)
 
         decision = GateDecision.from_json(self._kept("gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
@@ -199,7 +204,7 @@ class Judge:
 
         def choose() -> GateDecision:
             before, after = self._probabilities(self._unadapted.beginnings), self._probabilities(logits())
-            return decide_labels(before, after, prior, self._statistics, what)
+            return decide_labels(before, after, prior, self._statistics, what, target=self._target)
 
         decision = GateDecision.from_json(self._kept("student-gate", choose))
         return Verdict(_outcome(decision), decision.reason, decision)

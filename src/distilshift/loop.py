@@ -22,16 +22,19 @@ from distilshift.checkpoint import load_weights, restore_checkpoint, save_checkp
 from distilshift.config import AdaptConfig, TeachConfig
 from distilshift.data.batch import WINDOW_BATCHES, shuffled_batches
 from distilshift.encoder import plain_attention
-from distilshift.errors import ModelError
 from distilshift.first_token import first_token_only
 from distilshift.frozen import without_dropout
+from distilshift.loss_record import LossRecord, diverged
 from distilshift.parallel import Batch, any_of
 from distilshift.run import RunDirectory
-from distilshift.stage import seconds_setting
+from distilshift.stage import seconds_setting, seeded
+from distilshift.training_log import save_losses
 
 # Shorter on a machine that is often cut off, and in the tests that kill.
 CHECKPOINT_SECONDS = seconds_setting("DISTILSHIFT_CHECKPOINT_SECONDS", 60.0)
 GRADIENT_NORM = 1.0
+# Of a checkpoint, beside the objective's own state.
+LOSSES = "losses"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class LoopConfig:
         batch_size: texts a step.
         learning_rate: the peak of a linear warm-up and decay to 0.
         warmup_fraction: share of the steps that warm up.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's, see `optimizer_groups`.
         seed: of the order of texts and of dropout.
         dropout: hidden units are dropped, as the model's encoder was trained with.
     """
@@ -132,36 +135,48 @@ def train_once(
     if kept in run:
         load_weights(run, kept, model)
         return
-    train(model, objective, config, accelerator, run)
-    _require_numbers(model, config)
+    losses = train(model, objective, config, accelerator, run)
+    if not all(bool(values.isfinite().all()) for values in model.parameters()):
+        raise diverged(config.name, config.learning_rate, "weights that are not")
+    save_losses(run, config.name, losses, config.batch_size)
     finish()
     save_weights(run, kept, model)
     run.drop(config.name)
 
 
-def _require_numbers(model: Any, config: LoopConfig) -> None:
-    """Stop a training that has diverged before anything is made of it."""
-    if not all(bool(values.isfinite().all()) for values in model.parameters()):
-        raise ModelError(
-            f"the training '{config.name}' has diverged",
-            expected="weights that are finite numbers",
-            got=f"others, with a learning rate of {config.learning_rate:g}",
-            fix="lower the learning rate, or raise the temperature if it is under 1",
-        )
+def optimizer_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """A model's trainable parameters for AdamW: weight decay is for matrices, not for biases and normalization weights.
+
+    The convention of BERT and of Hugging Face's Trainer; embeddings are matrices.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [each for each in trainable if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in trainable if each.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
-def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Accelerator, run: RunDirectory) -> None:
+def train(
+    model: Any, objective: Objective, config: LoopConfig, accelerator: Accelerator, run: RunDirectory
+) -> list[float]:
     """Minimise the objective over the model's trainable parameters, in place.
 
     Continues from the run's checkpoint where there is one; SIGINT saves one and raises KeyboardInterrupt.
+
+    Returns:
+        the loss of each step.
+
+    Raises:
+        ModelError: a loss is not a finite number; the last checkpoint stays.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    optimizer = accelerator.prepare(optimizer)
+    groups = optimizer_groups(model, config.weight_decay)
+    optimizer = accelerator.prepare(torch.optim.AdamW(groups, lr=config.learning_rate, fused=True))
+    losses = LossRecord(config.name, config.learning_rate, accelerator)
     steps_an_epoch = math.ceil(len(objective.lengths(0)) / config.batch_size)
     steps = steps_an_epoch * config.epochs
     done, state = restore_checkpoint(run, config.name, model, optimizer)
     if done:
+        losses.load_state(state.pop(LOSSES))
         objective.load_state(state)
     last_save = time.monotonic()
     with (
@@ -179,17 +194,19 @@ def train(model: Any, objective: Objective, config: LoopConfig, accelerator: Acc
                 lengths, windows = objective.lengths(epoch), objective.window_batches
                 batches = shuffled_batches(lengths, config.batch_size, config.seed, epoch, windows)
             batch = Batch.share(epoch, batches[within], accelerator)
-            _step(prepared, objective, optimizer, accelerator, config, (step, steps), batch)
+            losses.add(_step(prepared, objective, optimizer, accelerator, config, (step, steps), batch))
             if within == steps_an_epoch - 1:
                 objective.after_epoch(epoch)
-            advance(1)
+            advance(1, losses.summary())
             due = time.monotonic() - last_save > CHECKPOINT_SECONDS
             stop, due = any_of((interrupted(), due), accelerator)
             if stop or due:
-                save_checkpoint(run, config.name, model, optimizer, objective.state(), step + 1)
+                state = objective.state() | {LOSSES: losses.state()}
+                save_checkpoint(run, config.name, model, optimizer, state, step + 1)
                 last_save = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
+    return losses.values()
 
 
 @contextmanager
@@ -218,12 +235,12 @@ def _step(
     config: LoopConfig,
     at: tuple[int, int],
     batch: Batch,
-) -> None:
+) -> Tensor:
+    """Take one step; returns this process's part of its loss, a scalar."""
     step, steps = at
     for group in optimizer.param_groups:
         group["lr"] = learning_rate_at(step, steps, config)
-    with torch.random.fork_rng():
-        torch.manual_seed(_seed_of(config.seed, step, accelerator.process_index))
+    with seeded(_seed_of(config.seed, step, accelerator.process_index), accelerator.device):
         objective.before_step(step, steps)
         model.train()
         with accelerator.autocast():
@@ -232,6 +249,7 @@ def _step(
     accelerator.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad()
+    return loss
 
 
 def _seed_of(seed: int, step: int, process: int) -> int:

@@ -36,6 +36,22 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     return float(np.mean(2 * hits[present] / support[present]))
 
 
+def class_recalls(confusion: NDArray[np.int64]) -> list[float | None]:
+    """Share of the texts of each class that are predicted as it, 0 to 1; None for a class without a text."""
+    support = confusion.sum(axis=1)
+    return [float(hits / texts) if texts else None for hits, texts in zip(np.diag(confusion), support, strict=True)]
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Mean recall over the classes that have texts (scikit-learn's convention), 0 to 1."""
+    return float(np.mean([recall for recall in class_recalls(confusion) if recall is not None]))
+
+
+def never_predicted(confusion: NDArray[np.int64]) -> list[int]:
+    """Indices of the classes that have texts, but are never predicted."""
+    return np.flatnonzero((confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0)).tolist()
+
+
 def calibration_error(probabilities: Floats, labels: Ints, bins: int = 15) -> float:
     """Expected calibration error over equal-width confidence bins, 0 to 1. Source: Guo et al. 2017, eq. 3."""
     confidence = probabilities.max(axis=1)

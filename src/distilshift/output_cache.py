@@ -1,7 +1,8 @@
 """What models said of texts, kept for other runs in a folder that they share.
 
-A file's name is made of all that decides its content: weights, architecture, token ids, precision, versions. So a model
-that has changed, by adaptation say, finds nothing that was another one's, and no file is ever out of date.
+A file's name is a hash of all that decides its content: weights, architecture, token ids, precision, kind of device,
+versions, and distilshift's own code. So a model that has changed, by adaptation say, finds nothing that was another
+one's, and no file is ever out of date.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from distilshift.journal import fingerprint
 from distilshift.mapped import Arrays, map_arrays
 from distilshift.run import Crew, fingerprint_array
 from distilshift.scan.tensors import metadata_of, tensor_shapes
-from distilshift.stage import versions
+from distilshift.stage import code_sha256, versions
 
 _LOG = logging.getLogger("distilshift")
 
@@ -98,7 +99,7 @@ def key_of(classifier: Classifier, store: TokenStore, span: slice, precision: st
     model = classifier.model
     weights = {name: fingerprint_array(value.detach().cpu().numpy()) for name, value in model.state_dict().items()}
     config = {name: value for name, value in model.config.to_dict().items() if name not in ORIGIN}
-    return fingerprint([weights, config, _tokens(store, span), precision, versions()])
+    return fingerprint([weights, config, _tokens(store, span), precision, versions(), code_sha256()])
 
 
 def _tokens(store: TokenStore, span: slice) -> str:

@@ -74,8 +74,12 @@ class Batch:
         return values.sum() * (self.accelerator.num_processes * self.counts / self.size)
 
     def whole(self, term: Tensor) -> Tensor:
-        """A scalar of the whole batch, made with `mean_log_probabilities`: its gradients add up over processes."""
-        return term * self.accelerator.num_processes
+        """A scalar of the whole batch, made with `mean_log_probabilities`: its gradients add up over processes.
+
+        Its value stays as it is, so that the mean over processes is the batch's loss.
+        """
+        others = self.accelerator.num_processes - 1
+        return term + others * (term - term.detach()) if others else term
 
     def mean_log_probabilities(self, logits: Tensor) -> Tensor:
         """Logarithm of the whole batch's mean prediction, (share, classes) to (classes,).

@@ -19,6 +19,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier, loading, locate
 from distilshift.errors import ConfigError, ModelError
+from distilshift.model_folder import require_model
 from distilshift.scan.folder import check_checkpoint
 from distilshift.vocabulary import used_rows
 
@@ -56,6 +57,7 @@ def load_piece_head(name: str, student: Classifier) -> PieceHead:
         UnsafeError: a file of a local folder could harm whoever loads it.
     """
     source = locate(name)
+    require_model(source, "encoder")
     if Path(source).is_dir():
         check_checkpoint(Path(source))
     with loading(name):

@@ -205,7 +205,7 @@ def rebuilt(tokenizer: Any, rules: dict[str, Any], max_length: int) -> Any:
         made = AutoTokenizer.from_pretrained(
             folder, use_fast=True, trust_remote_code=False, model_input_names=names, model_max_length=max_length
         )
-    made.name_or_path = tokenizer.name_or_path
+    made.name_or_path, made.truncation_side = tokenizer.name_or_path, tokenizer.truncation_side
     return made
 
 

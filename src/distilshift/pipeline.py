@@ -32,13 +32,14 @@ from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
 from distilshift.parallel import crew_of
 from distilshift.parts import read_parts
-from distilshift.precision import make_accelerator
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.second_opinion import SecondOpinion, second_opinion
 from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
+from distilshift.target_check import facts_of, sufficient
 from distilshift.target_prior import TargetPrior, given_prior
 from distilshift.types import AdaptResult, Example
 from distilshift.views import Reading, label_views, read_texts, within_budget
@@ -48,7 +49,7 @@ log = logging.getLogger("distilshift")
 
 def adapt(
     teacher: str | Path | None,
-    texts: str | Path | Sequence[str] | Sequence[Example],
+    texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example],
     output: str | Path,
     config: AdaptConfig | None = None,
     *,
@@ -63,7 +64,8 @@ def adapt(
 
     Args:
         teacher: a teacher bundle; None with the option `teacher_probabilities`.
-        texts: TXT (a text a line), CSV, TSV, JSONL or Parquet file (.gz too), or the texts themselves.
+        texts: a file (plain text with one text per line, or with a text column), a folder or a glob of such files, a
+            list of Path objects, or the texts themselves.
         output: the student bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -87,15 +89,23 @@ def adapt(
     corpus = open_corpus(texts, settings)
     first = next(iter(corpus))
     require_pairs([first], manifest.pair_column)
-    settings = telling_of_pairs(settings, first)
+    settings = sufficient(corpus, telling_of_pairs(settings, first))
     if isinstance(source, BlackBox):
         source.require_rows(corpus)
     if cache:
         with output_errors(Path(cache)):  # not after the first pass
             Path(cache).mkdir(parents=True, exist_ok=True)
-    key = identity("adapt", settings, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
-    accelerator = make_accelerator(settings)
-    with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+    inputs = {"teacher": fingerprint(asdict(manifest)), "texts": corpus.sha256}
+    with (
+        own_accelerator(settings) as accelerator,
+        cpu_threads(settings.threads),
+        open_run(
+            run_path(folder),
+            identity("adapt", settings, where_computed(accelerator), **inputs),
+            fresh,
+            crew_of(accelerator),
+        ) as run,
+    ):
         run.shared = Path(cache) if cache else None
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
@@ -103,9 +113,12 @@ def adapt(
             else:
                 made = _distilled(source, manifest, corpus, settings, accelerator, run)
             if run.crew.leads:
-                write_student(folder, made, manifest, settings, overwrite)
+                write_student(folder, made, manifest, settings, overwrite, run)
     summary = read_manifest(folder, "student").runtime or {}
-    return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes())
+    warnings = tuple(summary.get("warnings", ()))
+    for each in warnings if accelerator.is_main_process else ():
+        log.warning("Warning: %s", each)
+    return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes(), warnings)
 
 
 def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | BlackBox, Manifest]:
@@ -160,7 +173,8 @@ def _distilled(
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
     parts = partial(read_parts, teacher, corpus, accelerator, run, config.seed)
-    judge = Judge(unadapted, manifest.statistics, config.seed, run, parts, _given(config, manifest))
+    target = facts_of(teacher, corpus)
+    judge = Judge(unadapted, manifest.statistics, config.seed, run, parts, _given(config, manifest), target)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
         judgement, opinion = _second_opinion(teacher, judge, unadapted, corpus, config, run)
@@ -182,7 +196,7 @@ def _distilled(
     else:
         distil_features(teacher, student, views, config, accelerator, run)
     scale_logits(student.model, 1.0 / manifest.temperature)
-    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary)
+    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target)
 
 
 def _distilled_box(
@@ -197,23 +211,26 @@ def _distilled_box(
         with seeded(config.seed):
             return box.student(config, layers)
 
-    student = make(config.student_layers)
-    require_masks(student, config)
+    untrained = make(config.student_layers)
+    require_masks(untrained, config)
     box, corpus = box.within_budget(corpus, config)
-    plan = plan_student(student, corpus, config, run)
+    plan = plan_student(untrained, corpus, config, run)
 
     def again() -> Classifier:
         return plan.build(make(plan.shape.layers))
 
     student = again()
-    judge = Judge(box.reading(), manifest.statistics, config.seed, run, given=_given(config, manifest))
+    # The teacher's own tokenizer is not known: the student's, with its whole vocabulary, stands in for it.
+    target = facts_of(untrained, corpus)
+    given = _given(config, manifest)
+    judge = Judge(box.reading(), manifest.statistics, config.seed, run, given=given, target=target)
     judgement, opinion = JUDGEMENT, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(student, judge, box.reading(), corpus, config, run)
+        judgement, opinion = _second_opinion(untrained, judge, box.reading(), corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement))
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
-    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary)
+    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

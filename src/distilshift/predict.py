@@ -18,7 +18,7 @@ from distilshift.config import OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.data.check import as_example, require_pairs, require_whole_row
-from distilshift.data.windows import mean_over_windows, window_count, windows_of
+from distilshift.data.windows import mean_over_windows
 from distilshift.errors import BundleError, ConfigError, DataError
 from distilshift.metrics import softmax
 from distilshift.scan.json_file import read_object
@@ -56,15 +56,14 @@ class Network:
         tokenizer: it cuts at the length that the network takes.
         pad_id: what fills the shorter rows of a batch.
         threads: CPU threads; 0 takes all cores.
-        max_windows: a text that is too long is read in so many windows at the most; 1 reads its beginning only.
+        max_windows: maximum number of windows that a long text is read in; 1 reads its beginning only.
 
     Attributes:
         path: the ONNX file.
     """
 
     def __init__(self, path: Path, tokenizer: Tokenizer, pad_id: int, threads: int = 1, max_windows: int = 1) -> None:
-        self.path, self._tokens, self._pad_id = path, TextTokens(tokenizer), pad_id
-        self._limits = ((tokenizer.truncation or {})["max_length"], max_windows)
+        self.path, self._tokens, self._pad_id = path, TextTokens(tokenizer, max_windows), pad_id
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -82,14 +81,6 @@ class Network:
 
     def _broken(self, got: str) -> BundleError:
         return BundleError(f"{self.path} is not a text classifier's network", got=got, fix="make the student again")
-
-    def tokenise(self, examples: Sequence[Example]) -> TokenStore:
-        """Token ids as the bundle's tokenizer gives them, cut at its length.
-
-        Raises:
-            BundleError: the tokenizer fails on one of the texts.
-        """
-        return TokenStore.from_rows(*self._tokens.rows(examples), self._pad_id)
 
     def run(self, store: TokenStore, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Logits of these texts, (len(indices), classes).
@@ -114,36 +105,37 @@ class Network:
         """Logits of all texts in their order, (texts, classes).
 
         Of a text that is read in windows, the log of their mean probabilities.
+
+        Raises:
+            BundleError: the tokenizer or the network fails on one of the texts.
         """
-        if len(examples) == 1 and window_count(examples[0], *self._limits) == 1:
-            return self._single(examples[0])
-        counts = np.array([window_count(item, *self._limits) for item in examples], int)
-        rows = self._logits([part for item in examples for part in windows_of(item, *self._limits)], batch_size)
+        windows = self._tokens.windows(examples)
+        if len(windows.ids) == 1:
+            return self._single(windows.ids[0], windows.type_ids[0])
+        rows = self._logits(TokenStore.from_rows(windows.ids, windows.type_ids, self._pad_id), batch_size)
         if len(rows) == len(examples):
             return rows
+        counts = np.array(windows.counts)
         logits, long = rows[np.cumsum(counts) - counts], counts > 1
-        parts = softmax(rows[np.repeat(long, counts)])
-        logits[long] = np.log(mean_over_windows(softmax(logits), parts, counts)[long])
+        logits[long] = np.log(mean_over_windows(softmax(rows[np.repeat(long, counts)]), counts[long]))
         return logits
 
-    def _single(self, example: Example) -> NDArray[np.float32]:
-        """Logits of the beginning of a text, (1, classes), without the detours that many texts are worth."""
-        (ids,), (types,) = self._tokens.rows([example])
+    def _single(self, ids: Sequence[int], types: Sequence[int]) -> NDArray[np.float32]:
+        """Logits of one window, (1, classes), without the detours that many are worth."""
         batch = {"input_ids": np.array([ids], np.int64), "attention_mask": np.ones((1, len(ids)), np.int64)}
         if "token_type_ids" in self._names:
             batch["token_type_ids"] = np.array([types], np.int64)
         return self._run(batch)
 
-    def _logits(self, examples: Sequence[Example], batch_size: int) -> NDArray[np.float32]:
-        """Logits of the beginning of each text, (texts, classes); batches hold texts of like length."""
-        store = self.tokenise(examples)
+    def _logits(self, store: TokenStore, batch_size: int) -> NDArray[np.float32]:
+        """Logits of each window, (windows, classes); batches hold windows of like length."""
         rows: NDArray[np.float32] | None = None
         for batch in sorted_batches(store.lengths, batch_size):
             texts = max(1, RUN_TOKENS // max(1, int(store.lengths[batch].max())))
             for indices in (batch[start : start + texts] for start in range(0, len(batch), texts)):
                 values = self.run(store, indices)
                 if rows is None:
-                    rows = np.empty((len(examples), values.shape[1]), np.float32)
+                    rows = np.empty((len(store), values.shape[1]), np.float32)
                 rows[indices] = values
         return rows if rows is not None else np.empty((0, 0), np.float32)
 
@@ -197,8 +189,8 @@ class Predictor:
             bundle: the folder.
             model: fp32, int8, or the one the bundle recommends.
             threads: CPU threads; 0 takes all cores.
-            max_windows: a text that is too long for the network is read in so many windows at the most, and their
-                probabilities averaged; 0 takes as many as the bundle says.
+            max_windows: maximum number of windows that a text too long for the network is read in; their
+                probabilities are averaged. 0 takes the bundle's number.
 
         Raises:
             BundleError: not a student bundle, damaged, or its parts do not fit together.

@@ -7,6 +7,7 @@ that no class comes out at exactly 0, which a divergence from the prior could no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,11 +84,11 @@ def em_prior(
     return PriorEstimate(shares, note=f"not settled after {rounds} rounds: the last one moved a share by {step:.1e}")
 
 
-def _rates(confusion: NDArray[np.float64]) -> NDArray[np.float64] | str:
+def _rates(confusion: NDArray[np.float64], label_names: Sequence[str]) -> NDArray[np.float64] | str:
     """rates[j, i] of class i being predicted as j, or why they cannot be solved for the shares."""
     support = confusion.sum(axis=1)
     if not support.all():
-        return f"class {int(support.argmin())} has no validation text"
+        return f"{_name(int(support.argmin()), label_names)} has no validation text"
     rates = (confusion / support[:, None]).T
     smallest = float(np.linalg.svd(rates, compute_uv=False)[-1])
     if smallest < SMALLEST_SINGULAR_VALUE:
@@ -95,8 +96,16 @@ def _rates(confusion: NDArray[np.float64]) -> NDArray[np.float64] | str:
     return rates
 
 
+def _name(index: int, label_names: Sequence[str]) -> str:
+    return repr(label_names[index]) if label_names else f"class {index}"
+
+
 def bbse_prior(
-    predictions: Ints, confusion: Floats | Ints, source_prior: Floats, pseudo_texts: float = 1.0
+    predictions: Ints,
+    confusion: Floats | Ints,
+    source_prior: Floats,
+    pseudo_texts: float = 1.0,
+    label_names: Sequence[str] = (),
 ) -> PriorEstimate:
     """The class shares that explain how often each class is predicted, given who is taken for whom on the source.
 
@@ -111,6 +120,7 @@ def bbse_prior(
         confusion: (classes, classes), counts[i][j] of validation texts of class i predicted as j.
         source_prior: (classes,), above 0.
         pseudo_texts: weight of the source's shares, in texts; 0 is the paper's.
+        label_names: the classes, to name them in the note.
 
     Raises:
         EstimateError: no texts, a prediction that is no class, a matrix that is not square or has a count below 0,
@@ -128,11 +138,15 @@ def bbse_prior(
     ):
         wanted = f"a class index below {classes} for each text"
         raise EstimateError("predictions cannot be counted", expected=wanted, got=str(found)[:80])
-    source, rates = _source_prior(source_prior, classes), _rates(counts)
+    source, rates = _source_prior(source_prior, classes), _rates(counts, label_names)
     if isinstance(rates, str):
         return PriorEstimate(source, fell_back=True, note=rates)
     solved = np.linalg.solve(rates, np.bincount(found, minlength=classes) / len(found))
     lowest = int(solved.argmin())
-    note = "" if solved[lowest] >= -1e-9 else f"class {lowest} came out at {solved[lowest]:.3f} and was set to 0"
+    note = (
+        ""
+        if solved[lowest] >= -1e-9
+        else f"{_name(lowest, label_names)} came out at {solved[lowest]:.3f} and was set to 0"
+    )
     shares = solved.clip(min=0.0) / solved.clip(min=0.0).sum()
     return PriorEstimate((len(found) * shares + pseudo_texts * source) / (len(found) + pseudo_texts), note=note)

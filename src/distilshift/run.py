@@ -19,6 +19,7 @@ from distilshift.files import flush, made_parents, output_errors, sha256_of
 from distilshift.journal import (
     JOURNAL,
     clear,
+    difference,
     discard,
     has_finished,
     read_journal,
@@ -75,6 +76,10 @@ class RunDirectory:
 
     def __contains__(self, name: str) -> bool:
         return name in self._journal["files"]
+
+    def names(self) -> list[str]:
+        """The names of all saved files, in alphabetical order."""
+        return sorted(self._journal["files"])
 
     def is_empty(self) -> bool:
         """Whether nothing is saved that a later start could use."""
@@ -258,12 +263,8 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     journal = read_journal(path)
     found = journal["identity"]
     if found != identity:
-        changed = sorted(key for key in found.keys() | identity.keys() if found.get(key) != identity.get(key))
-        raise RunError(
-            f"{path} holds an unfinished run with other inputs or options",
-            got=f"a change in {', '.join(changed)}",
-            fix="repeat the first command to continue it, or pass --fresh to discard it",
-        )
+        changed, fix = difference(found, identity, f"pass --fresh, or remove {path}, to start again")
+        raise RunError(f"{path} holds an unfinished run that is not this one", got=changed, fix=fix)
     return journal
 
 

@@ -12,13 +12,12 @@ reason to think that their present ones are its error (`target_prior.Move`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from distilshift import progress
@@ -28,6 +27,7 @@ from distilshift.encoder import Classifier
 from distilshift.losses.joint import align_shares
 from distilshift.mapped import Arrays
 from distilshift.metrics import Floats, softmax
+from distilshift.near_copies import incidence, near_copies
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows, token_store
 from distilshift.target_prior import Move
@@ -60,21 +60,23 @@ class SecondOpinion:
         bias: (classes,) float32, what moved their class shares; a part of a text is to be moved as much.
         correlation: of the words' predictions with the teacher's, -1 to 1.
         weight: the words' share in the labels; 0 where they were not heard.
+        distinct: number of different texts, as of `Corpus`.
     """
 
     whole: Rows
     bias: NDArray[np.float32]
     correlation: float
     weight: float
+    distinct: int
 
     @property
     def remark(self) -> str:
         """Why words were not heard, as a sentence after another one; empty where they were."""
         if self.weight:
             return ""
-        few = f"there are {len(self.whole)} texts, and {MIN_TEXTS} would be needed"
+        few = f"there are {self.distinct} different texts, and {MIN_TEXTS} would be needed"
         unlike = f"what they say follows the teacher too little (correlation {self.correlation:.2f})"
-        return f" Words had no say: {few if len(self.whole) < MIN_TEXTS else unlike}."
+        return f" Words had no say: {few if self.distinct < MIN_TEXTS else unlike}."
 
 
 def second_opinion(
@@ -104,7 +106,7 @@ def second_opinion(
         with progress.stage("second opinion", len(texts)) as advance:
             own = _centred(logits[np.arange(len(logits))])
             said, correlation = _said(own, words, classifier.tokenizer.all_special_ids, seed, advance)
-        heard = weight if len(texts) >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
+        heard = weight if texts.distinct >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
         # Averaging takes as much of an overconfident teacher's sureness as calibration would: benchmarks/LOG.md.
         scale = min(1.0, move.temperature) if heard else move.temperature
@@ -114,7 +116,7 @@ def second_opinion(
 
     found = run.arrays("second-opinion", compute, lead_only=True)
     numbers = {name: float(found[name][0]) for name in ("correlation", "weight")}
-    return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers)
+    return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers, distinct=texts.distinct)
 
 
 def _centred(logits: Floats) -> NDArray[np.float64]:
@@ -130,8 +132,8 @@ def _said(
     targets -= targets.mean(axis=0)
     said = np.zeros_like(own)
     for block in _blocks(len(own), seed):
-        kernel = similarities(features(*words.row(index), special) for index in block)
-        said[block] = leave_one_out(kernel, targets[block], RIDGE)
+        texts = [features(*words.row(index), special) for index in block]
+        said[block] = leave_copies_out(similarities(texts), targets[block], RIDGE, near_copies(texts))
         advance(len(block))
     spread = own - own.mean(axis=0)
     scale = spread.std() / max(float(said.std()), 1e-12)
@@ -178,34 +180,36 @@ def similarities(texts: Iterable[NDArray[np.int64]]) -> NDArray[np.float64]:
     How often a feature occurs in a text does not count (benchmarks/LOG.md); what occurs in one text only is left out.
     Features are numbers and no strings, since long documents have millions of them.
     """
-    own = list(texts)
-    every, counts = np.unique(np.concatenate(own), return_counts=True)
-    shared = every[counts > 1]
-    if not len(shared):
-        return np.zeros((len(own), len(own)))
-    columns = []
-    for codes in own:
-        places = np.minimum(np.searchsorted(shared, codes), len(shared) - 1)
-        columns.append(places[shared[places] == codes])
-    indices, ends = np.concatenate(columns), np.cumsum([0, *map(len, columns)])
-    found = csr_matrix((np.ones(len(indices)), indices, ends), (len(own), len(shared)))
-    rows = TfidfTransformer().fit_transform(found)
+    found = incidence(list(texts))
+    rows = TfidfTransformer().fit_transform(found) if found.shape[1] else found
     return np.asarray((rows @ rows.T).todense(), np.float64)
 
 
-def leave_one_out(kernel: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """What kernel ridge regression on all the other texts predicts for each one, (texts, classes).
+def leave_copies_out(
+    kernel: NDArray[np.float64], targets: NDArray[np.float64], ridge: float, copies: Mapping[int, NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """Predict each text by kernel ridge regression on all texts but itself and its copies, (texts, classes).
 
-    t_i - [G t]_i / G_ii with G = (K + ridge I)^-1: exact, without fitting a model a text. Source: Allen 1974 (PRESS);
-    Rasmussen and Williams 2006, eq. 5.12.
+    t_i - [G_SS^-1 (G t)_S]_i with G = (K + ridge I)^-1 and S = {i and its copies}: exact, without fitting one model per
+    text. For S = {i} it is t_i - [G t]_i / G_ii. Source: Allen 1974 (PRESS); Rasmussen and Williams 2006, eq. 5.12.
 
     Args:
         kernel: K, (texts, texts).
-        targets: t, (texts, classes), of mean 0 each.
+        targets: t, (texts, classes), with mean 0 per class.
         ridge: above 0.
+        copies: S, ascending indices, for each i that has copies.
     """
     inverse = np.linalg.inv(kernel + ridge * np.eye(len(kernel)))
-    return targets - (inverse @ targets) / np.diag(inverse)[:, None]
+    weighted = inverse @ targets
+    residuals = weighted / np.diag(inverse)[:, None]
+    together: dict[bytes, list[int]] = {}
+    for index, members in copies.items():  # identical texts have the same copies, and need one solution
+        together.setdefault(members.tobytes(), []).append(index)
+    for indices in together.values():
+        members = copies[indices[0]]
+        solved = np.linalg.solve(inverse[np.ix_(members, members)], weighted[members])
+        residuals[indices] = solved[np.searchsorted(members, indices)]
+    return targets - residuals
 
 
 def bias_towards(logits: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:

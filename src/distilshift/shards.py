@@ -5,7 +5,8 @@ So memory does not grow with the number of texts, and an interrupted run repeats
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -76,26 +77,79 @@ def token_store(
         name: tells this corpus and tokenizer from the run's others.
         advance: told how many texts are done.
     """
+    shards = _shards(partial(_tokenised, classifier), texts, size, run, name, advance)
+    return TokenStore([TokenShard(**shard) for shard in shards], classifier.tokenizer.pad_token_id)
+
+
+@dataclass(frozen=True)
+class WindowStore:
+    """A corpus in windows.
+
+    Attributes:
+        tokens: token ids of all windows, in the order of the texts.
+        counts: (texts,) int32, windows of each text.
+    """
+
+    tokens: TokenStore
+    counts: NDArray[np.int32]
+
+
+def window_store(
+    classifier: Classifier,
+    texts: Iterable[Example],
+    size: int,
+    run: RunDirectory,
+    name: str,
+    most: int,
+    advance: progress.Advance = lambda units: None,
+) -> WindowStore:
+    """Token ids of a corpus in up to `most` windows per text, tokenised once; other arguments as of `token_store`."""
+    shards = [dict(each) for each in _shards(partial(_in_windows, classifier, most), texts, size, run, name, advance)]
+    counts = np.concatenate([np.zeros(0, np.int32), *(shard.pop("counts") for shard in shards)])
+    return WindowStore(TokenStore([TokenShard(**shard) for shard in shards], classifier.tokenizer.pad_token_id), counts)
+
+
+def _shards(
+    tokenise: Callable[[Iterator[Example]], Arrays],
+    texts: Iterable[Example],
+    size: int,
+    run: RunDirectory,
+    name: str,
+    advance: progress.Advance,
+) -> list[Arrays]:
+    """What `tokenise` makes of each shard of the corpus."""
     names = [f"{name}-tokens-{shard}" for shard in range(len(shard_spans(size)))]
     missing = [shard for shard in names if shard not in run]
     # The first process tokenises, with all its threads; the others wait for its shards.
     source = iter(texts if run.crew.leads and missing else ())
     shards = []
-    for shard_name in names:
+    for shard_name, span in zip(names, shard_spans(size), strict=True):
         chunk = islice(source, SHARD_TEXTS)
         if shard_name in run:
             for _ in chunk:
                 pass
-        shards.append(run.arrays(shard_name, partial(_tokenised, classifier, chunk), lead_only=True))
-        advance(len(shards[-1]["offsets"]) - 1)
+        shards.append(run.arrays(shard_name, partial(tokenise, chunk), lead_only=True))
+        advance(span.stop - span.start)
     for _ in source:  # to its end, where a corpus checks that it is still the same
         pass
-    return TokenStore([TokenShard(**shard) for shard in shards], classifier.tokenizer.pad_token_id)
+    return shards
 
 
 def _tokenised(classifier: Classifier, texts: Iterator[Example]) -> Arrays:
     chunks = iter(lambda: list(islice(texts, CHUNK_TEXTS)), [])
-    shard = TokenShard.join([classifier.shard(chunk) for chunk in chunks])
+    return _arrays(TokenShard.join([classifier.shard(chunk) for chunk in chunks]))
+
+
+def _in_windows(classifier: Classifier, most: int, texts: Iterator[Example]) -> Arrays:
+    shards, counts = [], []  # type: list[TokenShard], list[int]
+    while chunk := list(islice(texts, CHUNK_TEXTS)):
+        windows = classifier.windows(chunk, most)
+        shards.append(TokenShard.from_rows(windows.ids, windows.type_ids))
+        counts += windows.counts
+    return _arrays(TokenShard.join(shards)) | {"counts": np.array(counts, np.int32)}
+
+
+def _arrays(shard: TokenShard) -> Arrays:
     return {"ids": shard.ids, "type_ids": shard.type_ids, "offsets": shard.offsets}
 
 

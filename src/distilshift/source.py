@@ -1,89 +1,49 @@
-"""`teach`: labelled source texts to a teacher bundle; `import_checkpoint`: a ready classifier to one."""
+"""`teach`: labelled source texts to a teacher bundle."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
-from distilshift.calibration import source_statistics
 from distilshift.card import teacher_card
-from distilshift.config import ImportConfig, TeachConfig, overlaid
-from distilshift.data.batch import TokenStore
+from distilshift.config import TeachConfig, overlaid
 from distilshift.data.check import named, require_usable, telling_of_pairs
-from distilshift.data.read import label_mapping, read_labelled, require_classes
+from distilshift.data.classes import class_counts, class_weights, is_unequal, name_warnings
+from distilshift.data.labels import class_order, sorted_labels
+from distilshift.data.read import read_labelled, require_classes
+from distilshift.data.sources import names_files, source_name
 from distilshift.data.split import stratified_split
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import DataError, ModelError
-from distilshift.files import require_apart, require_free
+from distilshift.encoder_checks import casing_remark
+from distilshift.errors import DataError
+from distilshift.files import require_apart
 from distilshift.inference import cpu_threads, forward_all
-from distilshift.loop import Objective, finished, loop_config, train_once
-from distilshift.parallel import Batch, crew_of
-from distilshift.precision import make_accelerator
+from distilshift.journal import fingerprint
+from distilshift.loop import finished, loop_config, train_once
+from distilshift.parallel import crew_of
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
+from distilshift.supervised import BestEpoch, saved_validation
+from distilshift.teacher_report import class_records, prediction_warnings
+from distilshift.training_log import write_training_log
 from distilshift.types import Example, TeachResult
+from distilshift.validation import Validation, validated_statistics
 from distilshift.vocabulary import used_rows_only
 
-
-class SupervisedObjective(Objective):
-    """Cross-entropy with label smoothing; keeps the weights of the epoch that validates best.
-
-    Source of label smoothing for a teacher that will be adapted: Liang et al. 2020, section 3.1.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        training: TokenStore,
-        labels: NDArray[np.int64],
-        validate: Any,
-        smoothing: float,
-        device: torch.device,
-    ) -> None:
-        self._classifier, self._store, self._labels = classifier, training, torch.from_numpy(labels)
-        self._validate, self._smoothing, self._device = validate, smoothing, device
-        self._best_score = torch.tensor(-torch.inf, dtype=torch.float64)
-        self._best: dict[str, Tensor] = {}
-
-    def lengths(self, epoch: int) -> NDArray[np.int64]:
-        return self._store.lengths
-
-    def loss(self, model: Any, batch: Batch) -> Tensor:
-        logits = model(**self._classifier.inputs(self._store, batch.indices, self._device)).logits
-        labels = self._labels[batch.indices].to(self._device)
-        errors = F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing, reduction="none")
-        return batch.mean(errors)
-
-    def after_epoch(self, epoch: int) -> None:
-        score = torch.tensor(self._validate(), dtype=torch.float64)
-        if score > self._best_score:
-            self._best_score = score
-            self._best = {k: v.detach().clone() for k, v in self._classifier.model.state_dict().items()}
-
-    def state(self) -> dict[str, Tensor]:
-        return {"score": self._best_score} | {f"best.{key}": value for key, value in self._best.items()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self._best_score = state.pop("score")
-        self._best = {key.removeprefix("best."): value for key, value in state.items()}
-
-    def restore_best(self) -> None:
-        """Give the model the weights of its best epoch."""
-        self._classifier.model.load_state_dict(self._best)
+_LOG = logging.getLogger("distilshift")
 
 
 def teach(
-    data: str | Path | Sequence[Example],
+    data: str | Path | Sequence[Path] | Sequence[Example],
     output: str | Path,
     config: TeachConfig | None = None,
     *,
@@ -93,10 +53,13 @@ def teach(
 ) -> TeachResult:
     """Fine-tune an encoder on labelled texts and write a teacher bundle that holds none of them.
 
-    The epoch and the temperature are chosen on source validation texts.
+    The epoch and the temperature are chosen on source validation texts: by macro-F1 if a class has less than half of an
+    even share of the training texts, by accuracy otherwise. The statistics are cross-fitted, so that they are not
+    those of a maximum (`distilshift.validation`).
 
     Args:
-        data: CSV, TSV, JSONL or Parquet file (.gz too) with a text and a label column, or labelled examples.
+        data: a file with a text and a label column, a folder or a glob of such files, a list of Path objects, or
+            labelled examples.
         output: the bundle's folder; unfinished work lives in `<output>.run`.
         config: the options; the defaults where None.
         overwrite: replace a bundle that is there.
@@ -113,16 +76,52 @@ def teach(
     require_apart(folder, settings.base_model)
     training, validation = _examples(data, settings)
     settings = telling_of_pairs(settings, training[0])
-    names = sorted({str(item.label) for item in training})
-    key = identity("teach", settings, texts=fingerprint_examples([*training, *validation]))
-    accelerator = make_accelerator(settings)
-    with cpu_threads(settings.threads), open_run(run_path(folder), key, fresh, crew_of(accelerator)) as run:
+    names = class_order([str(item.label) for item in training], settings.label_names)
+    counts = class_counts(names, training)
+    class_weights(settings.class_weights, names, counts)  # unusable ones are refused before any work
+    texts = fingerprint([*map(fingerprint_examples, (training, validation))])
+    with (
+        own_accelerator(settings) as accelerator,
+        cpu_threads(settings.threads),
+        open_run(
+            run_path(folder),
+            identity("teach", settings, where_computed(accelerator), texts=texts),
+            fresh,
+            crew_of(accelerator),
+        ) as run,
+    ):
+        leads = run.crew.leads
+        if leads:
+            _report_classes(names, counts)
         if not placed(folder, overwrite, run, finished("teach")):
             _teach(folder, names, training, validation, settings, accelerator, run, overwrite)
-    statistics = read_manifest(folder, "teacher").statistics
-    assert statistics  # a taught teacher has them
-    seconds = time.perf_counter() - start
-    return TeachResult(folder, statistics.validation_accuracy, statistics.temperature, seconds)
+    result = _result(folder, read_manifest(folder, "teacher"), time.perf_counter() - start)
+    for warning in result.warnings if leads else ():
+        _LOG.warning("%s", warning)
+    return result
+
+
+def _report_classes(names: Sequence[str], counts: Sequence[int]) -> None:
+    """Say which classes there are before the training, which may be long."""
+    shown = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+    _LOG.info("%d classes, training texts: %s", len(names), shown)
+    for warning in name_warnings(names):
+        _LOG.warning("%s", warning)
+
+
+def _result(bundle: Path, manifest: Manifest, seconds: float) -> TeachResult:
+    known = manifest.statistics
+    assert known  # a taught teacher has them
+    return TeachResult(
+        bundle,
+        known.validation_accuracy,
+        known.temperature,
+        seconds,
+        balanced_accuracy=known.balanced_accuracy,
+        macro_f1=known.macro_f1,
+        classes=class_records(manifest.label_names, known),
+        warnings=tuple(prediction_warnings(manifest.label_names, known)),
+    )
 
 
 def _teach(
@@ -138,18 +137,25 @@ def _teach(
     """Train, calibrate, and write the bundle."""
     with seeded(config.seed):
         classifier = load_classifier(config.base_model, config.max_length, names)
-    logits = _fit(classifier, training, validation, config, accelerator, run)
-    statistics = _calibrate(classifier, logits, training, validation, config.seed)
+    if remark := casing_remark(classifier.tokenizer):
+        _LOG.warning("%s", remark)
+    counts = class_counts(names, training)
+    found = _fit(classifier, training, validation, counts, config, accelerator, run)
+    statistics = validated_statistics(found, counts, config.seed)
+    scale_logits(classifier.model, 1.0 / statistics.temperature)
     if run.crew.leads:
-        _write(folder, classifier, _manifest(classifier, config, statistics), overwrite)
+        _write(folder, classifier, _manifest(classifier, config, statistics), overwrite, run)
 
 
-def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tuple[list[Example], list[Example]]:
+def _examples(
+    data: str | Path | Sequence[Path] | Sequence[Example], config: TeachConfig
+) -> tuple[list[Example], list[Example]]:
     """Training and validation examples."""
-    if isinstance(data, str | Path):
-        name, examples = str(data), list(read_labelled(data, config).examples)
+    if names_files(data):
+        name, examples = source_name(data), list(read_labelled(data, config).examples)
     else:
-        name, examples = "the examples", named(require_usable(data, labelled=True), config.label_names)
+        given = require_usable(data, labelled=True)
+        name, examples = "the examples", named(given, config.label_names, config.ignore_label)
         config = telling_of_pairs(config, examples[0])
     require_classes(examples, name)
     if config.validation is None:
@@ -159,7 +165,7 @@ def _examples(data: str | Path | Sequence[Example], config: TeachConfig) -> tupl
     if unknown:
         raise DataError(
             f"{config.validation} has labels that {name} lacks",
-            got=", ".join(sorted(map(str, unknown))),
+            got=", ".join(sorted_labels(map(str, unknown))),
             fix="use the same label names in both files",
         )
     return examples, list(held_out)
@@ -174,42 +180,27 @@ def _fit(
     classifier: Classifier,
     training: Sequence[Example],
     validation: Sequence[Example],
+    counts: Sequence[int],
     config: TeachConfig,
     accelerator: Accelerator,
     run: RunDirectory,
-) -> NDArray[np.float32]:
-    """Train; returns the validation logits of the chosen weights."""
-    labels, accelerate = _label_ids(classifier, validation), (accelerator.device, accelerator.autocast)
+) -> Validation:
+    """Train; returns what each epoch predicts for the validation texts."""
+    device, names = accelerator.device, classifier.label_names
+    held_out, unequal = _label_ids(classifier, validation), is_unequal(counts)
+    weights = class_weights(config.class_weights, names, counts)
     stores = [classifier.tokenise(training), classifier.tokenise(validation)]
-    classifier.model.to(accelerator.device)
-    with used_rows_only(classifier.model, stores) as (texts, held_out):
+    classifier.model.to(device)
+    with used_rows_only(classifier.model, stores) as (texts, held_out_texts):
 
-        def validation_logits() -> NDArray[np.float32]:
-            return forward_all(classifier, held_out, *accelerate, crew=run.crew)["logits"]
+        def validate() -> NDArray[np.float32]:
+            return forward_all(classifier, held_out_texts, device, accelerator.autocast, crew=run.crew)["logits"]
 
-        def score() -> float:
-            return float(np.mean(validation_logits().argmax(axis=1) == labels))
-
-        objective = SupervisedObjective(
-            classifier, texts, _label_ids(classifier, training), score, config.label_smoothing, accelerator.device
-        )
+        learning = (classifier, texts, _label_ids(classifier, training), config.label_smoothing, device, weights)
+        objective = BestEpoch(*learning, validate=validate, held_out=held_out, by_macro_f1=unequal)
         loop = loop_config("teach", config, config.epochs, config.batch_size, config.learning_rate)
-        train_once(classifier.model, objective, loop, accelerator, run, objective.restore_best)
-        return validation_logits()
-
-
-def _calibrate(
-    classifier: Classifier,
-    logits: NDArray[np.float32],
-    training: Sequence[Example],
-    validation: Sequence[Example],
-    seed: int,
-) -> Statistics:
-    """Aggregate what may travel, and fold the temperature into the model."""
-    shares = np.bincount(_label_ids(classifier, training), minlength=len(classifier.label_names)) / len(training)
-    statistics = source_statistics(logits, _label_ids(classifier, validation), shares, seed)
-    scale_logits(classifier.model, 1.0 / statistics.temperature)
-    return statistics
+        train_once(classifier.model, objective, loop, accelerator, run, lambda: objective.finish(run))
+    return saved_validation(run, held_out, unequal)
 
 
 def _manifest(classifier: Classifier, config: TeachConfig, statistics: Statistics) -> Manifest:
@@ -225,70 +216,8 @@ def _manifest(classifier: Classifier, config: TeachConfig, statistics: Statistic
     )
 
 
-def import_checkpoint(
-    checkpoint: str, output: str | Path, config: ImportConfig | None = None, *, overwrite: bool = False, **options: Any
-) -> Path:
-    """Turn a fine-tuned Hugging Face classifier into a teacher bundle, without data.
-
-    Its statistics are marked absent: there is no text to count.
-
-    Args:
-        checkpoint: folder or hub id.
-        output: the bundle's folder.
-        config: the options; the defaults where None.
-        overwrite: replace a bundle that is there.
-        options: single fields of ImportConfig.
-
-    Raises:
-        ModelError: it is not a single-label classifier of the BERT family.
-    """
-    settings, folder = overlaid(ImportConfig, config, options), Path(output)
-    require_free(folder, overwrite)
-    require_apart(folder, checkpoint)
-    classifier = load_classifier(checkpoint, settings.max_length)
-    if settings.label_names:
-        _rename_labels(classifier, settings.label_names)
-    _require_names(checkpoint, classifier.label_names)
-    manifest = Manifest(
-        kind="teacher",
-        label_names=classifier.label_names,
-        base_model=Path(checkpoint).name,
-        max_length=classifier.max_length,
-        config=settings.portable(),
-        versions=versions(),
-    )
-    _write(folder, classifier, manifest, overwrite)
-    return folder
-
-
-def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: bool) -> None:
+def _write(folder: Path, classifier: Classifier, manifest: Manifest, overwrite: bool, run: RunDirectory) -> None:
     with new_bundle(folder, manifest, overwrite) as new:
         classifier.save(new)
+        write_training_log(new, run)
         (new / "README.md").write_text(teacher_card(manifest), encoding="utf-8")
-
-
-def _require_names(checkpoint: str, names: Sequence[Any]) -> None:
-    if len(set(names)) == len(names) and all(isinstance(name, str) and name.strip() for name in names):
-        return
-    example = ",".join(f"{index}=name{index}" for index in range(min(len(names), 3)))
-    raise ModelError(
-        f"{checkpoint!r} does not name its classes",
-        expected="a name for each, no two alike",
-        got=", ".join(repr(name) for name in names[:8]),
-        fix=f"pass --label-names {example}{',...' if len(names) > 3 else ''}",
-    )
-
-
-def _rename_labels(classifier: Classifier, names: str) -> None:
-    mapping = label_mapping(names)
-    numbers = [str(index) for index in range(len(classifier.label_names))]
-    if set(mapping) != set(numbers):
-        raise DataError(
-            "--label-names does not fit the checkpoint",
-            expected=f"a name for each of {', '.join(numbers)}",
-            got=names,
-            fix="name every class once, as 0=negative,1=positive",
-        )
-    renamed = {int(number): name for number, name in mapping.items()}
-    classifier.model.config.id2label = renamed
-    classifier.model.config.label2id = {name: index for index, name in renamed.items()}

@@ -6,9 +6,11 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ from distilshift.bundle import MANIFEST
 from distilshift.config import StageConfig
 from distilshift.encoder_folders import encoder_folders, folder_sha256
 from distilshift.errors import ConfigError, OutputError
-from distilshift.files import require_free, require_short
-from distilshift.journal import FINISHED, JOURNAL, fingerprint
+from distilshift.files import require_free, require_short, sha256_of
+from distilshift.journal import CODE, FINISHED, JOURNAL, VERSION, fingerprint
 from distilshift.run import RunDirectory
 from distilshift.types import Example
 
 _LIBRARIES = ("distilshift", "torch", "transformers", "tokenizers", "accelerate", "onnx", "onnxruntime", "numpy")
+
+
+PACKAGE = Path(str(files("distilshift")))
+# Of the package, what only asks for stages or measures what they made.
+_NO_RESULTS = frozenset({"bench", "cli", "__main__.py"})
 
 
 def versions() -> dict[str, str]:
@@ -35,6 +42,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def code_sha256(package: Path = PACKAGE) -> str:
+    """sha256 (hex) of the source files that shape a stage's results: an editable install changes without a version."""
+    modules = {path.relative_to(package): path for path in sorted(package.rglob("*.py"))}
+    shaping = {name: path for name, path in modules.items() if name.parts[0] not in _NO_RESULTS}
+    return fingerprint([(name.as_posix(), sha256_of(path)) for name, path in shaping.items()])
 
 
 def seconds_setting(variable: str, default: float) -> float:
@@ -97,15 +112,24 @@ def _is_newer(bundle: Path, file: Path) -> bool:
     return manifest.is_file() and manifest.stat().st_mtime_ns >= file.stat().st_mtime_ns
 
 
-def identity(stage: str, config: StageConfig, **inputs: str) -> dict[str, Any]:
+def identity(
+    stage: str, config: StageConfig, computed: Mapping[str, str] | None = None, **inputs: str
+) -> dict[str, Any]:
     """What makes two runs the same: a change in any of it starts another run.
 
     Options are listed one by one, so that an error can name those that differ; of folders that they name, the content
     counts.
+
+    Args:
+        stage: its name.
+        config: its options.
+        computed: the device and the precision that the options came to, as of `precision.where_computed`.
+        inputs: hashes of what it reads.
     """
     values = config.to_dict()
+    code = {CODE: code_sha256()} | {f"{VERSION}{name}": value for name, value in versions().items()}
     contents = {f"content of {name}": folder_sha256(folder) for name, folder in encoder_folders(values).items()}
-    return {"stage": stage} | values | contents | inputs | {f"version of {k}": v for k, v in versions().items()}
+    return {"stage": stage} | values | contents | inputs | dict(computed or {}) | code
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
@@ -116,16 +140,24 @@ def fingerprint_examples(examples: Sequence[Example]) -> str:
 def peak_memory_bytes() -> int:
     """The most memory (resident set) that this process has held at once."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; there, getrusage begins with the peak of the process that started this one
-        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(kilobytes) * 1024
+    # On Linux, getrusage begins with the peak of the process that started this one; some sandboxes lack the line.
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the code inside, and leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the code inside, and leave the caller's random state as it was.
+
+    Args:
+        seed: of the CPU's generator, and of the device's.
+        device: where the code draws as well; other devices are left alone, since forking them all costs time.
+    """
+    kind, devices = ("cpu", []) if device is None or device.type == "cpu" else (device.type, [device])
+    with torch.random.fork_rng(devices=devices, device_type=kind):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.get_device_module(kind).manual_seed(seed)
         yield

@@ -20,11 +20,12 @@ from distilshift.scan.model_config import MAX_CONFIG_BYTES
 from distilshift.scan.refusal import brief
 from distilshift.scan.tokenizer import MAX_TOKENIZER_BYTES
 from distilshift.strict_tensors import NETWORKS, in_tensors
+from distilshift.training_log import TRAINING_LOG, foreign_value
 
 _FILES = frozenset(
     {
         *("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-        *("special_tokens_map.json", "added_tokens.json"),
+        *("special_tokens_map.json", "added_tokens.json", TRAINING_LOG),
     }
 )
 # Sentences that distilshift writes itself are shorter; of a text no more than its beginning could hide below.
@@ -33,7 +34,7 @@ _REASONS = frozenset({"adaptation_reason", "target_prior_reason", "feedback_reas
 # 40 bootstrap quantiles are the longest list of a manifest but for the classes.
 MAX_LIST = 64
 # Options of one string for all classes.
-_BY_CLASS = ("label_names", "target_prior")
+_BY_CLASS = ("label_names", "target_prior", "class_weights")
 # Strings and numbers of a file, and characters of its strings: for all, for a class, and for a pair of classes.
 _MAX_VALUES = (2_000, 8, 1)
 _MAX_CHARS = (30_000, 4 * MAX_TEXT_CHARS, 0)
@@ -77,7 +78,10 @@ def findings(bundle: Path, manifest: Manifest) -> Iterator[str]:
     yield from (f"the file {name}" for name in sorted(manifest.files) if name not in allowed)
     yield from _in_manifest(bundle, manifest)
     for name in sorted(manifest.files):
-        if name.endswith(".json") and name != _TOKENIZER:
+        if name == TRAINING_LOG:
+            entry = foreign_value(read_object(bundle / name, MAX_CONFIG_BYTES))
+            yield from () if entry is None else (f"{name}: an entry that is not losses, {brief(entry)}",)
+        elif name.endswith(".json") and name != _TOKENIZER:
             yield from _long_values(read_object(bundle / name, MAX_CONFIG_BYTES), name, len(manifest.label_names))
     yield from _in_tokenizer(bundle)
     yield from in_tensors(bundle, manifest)

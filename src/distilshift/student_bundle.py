@@ -20,15 +20,20 @@ from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier
 from distilshift.errors import ModelError
-from distilshift.estimates import student_estimate
+from distilshift.estimates import no_estimate_reason, student_estimate
 from distilshift.export import export_onnx
+from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax
 from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import quantise
+from distilshift.run import RunDirectory
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
+from distilshift.student_warnings import student_warnings
+from distilshift.target_facts import Target
+from distilshift.training_log import write_training_log
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading
 
@@ -52,6 +57,7 @@ class Distilled:
         unadapted: what the teacher, as it came, says of them.
         judgement: which teacher the labels are of, and why.
         shape: of the student, as `budget.Plan.summary` has it.
+        target: facts about the target texts.
     """
 
     student: Classifier
@@ -60,10 +66,13 @@ class Distilled:
     unadapted: Reading
     judgement: Judgement
     shape: dict[str, Any]
+    target: Target
 
 
-def write_student(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool) -> None:
-    """Export, measure, and write the bundle."""
+def write_student(
+    folder: Path, made: Distilled, teacher: Manifest, config: AdaptConfig, overwrite: bool, run: RunDirectory
+) -> None:
+    """Export, measure, and write the bundle, with the losses of the run's trainings."""
     student = made.student
     manifest = Manifest(
         kind="student",
@@ -83,8 +92,11 @@ def write_student(folder: Path, made: Distilled, teacher: Manifest, config: Adap
             _write_compact(new / "tokenizer.json")
         summary = _measure(new, made, teacher, config)
         summary["size_bytes"] = device_bytes(new, summary["default"])
+        sampled = min(len(made.corpus), SAMPLE_TEXTS)
+        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics)
         summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
+        write_training_log(new, run)
         (new / "README.md").write_text(student_card(manifest, summary), encoding="utf-8")
 
 
@@ -146,7 +158,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "max_windows": most,
         "method": config.method,
         **made.judgement.summary(student.label_names),
-        **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher),
+        **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(fp32, made.whole.targets(sample).numpy()),
@@ -157,11 +169,15 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
 
 
 def _estimate(
-    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest
+    student_logits: NDArray[np.float32], unadapted_logits: NDArray[np.float32], teacher: Manifest, made: Distilled
 ) -> dict[str, Any]:
     """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
-    found = student_estimate(softmax(student_logits), softmax(unadapted_logits), teacher.statistics)
+    unadapted, statistics = softmax(unadapted_logits), teacher.statistics
+    reason = no_estimate_reason(statistics, unadapted.shape[1])
+    reason = reason or unfit_target(unadapted, made.judgement.prior, statistics, made.target)
+    found = None if reason else student_estimate(softmax(student_logits), unadapted, statistics)
     return {
+        "estimated_accuracy_reason": reason,
         "estimated_accuracy": found.accuracy if found else None,
         "estimated_accuracy_interval": [found.low, found.high] if found else None,
     }

@@ -8,6 +8,7 @@ it should correct. So with these alone `auto` leaves uniform shares only on evid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,9 @@ def _distance(first: Floats, second: Floats) -> float:
     return float(np.abs(first - second).sum() / 2)
 
 
-def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> TargetPrior:
+def estimated_prior(
+    probabilities: Floats, statistics: Statistics | None, label_names: Sequence[str] = ()
+) -> TargetPrior:
     """The rule of `auto`: EM and BBSE's mean, moved towards uniform by the margin; uniform where there is doubt.
 
     Doubt is: no statistics; few texts; a class that the source or its validation set lacks; a confusion matrix that is
@@ -156,6 +159,7 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
     Args:
         probabilities: (texts, classes), calibrated, of the unadapted teacher, texts cut as its validation texts were.
         statistics: of its bundle.
+        label_names: the classes, to name them in the reason.
 
     Raises:
         EstimateError: no probabilities.
@@ -167,7 +171,7 @@ def estimated_prior(probabilities: Floats, statistics: Statistics | None) -> Tar
     doubt = _doubt(probabilities, statistics, validation_texts)
     if doubt:
         return _uniform(classes, f"Uniform class shares: {doubt}.")
-    estimates = _estimates(probabilities, statistics)
+    estimates = _estimates(probabilities, statistics, label_names)
     if isinstance(estimates, str):
         return _uniform(classes, f"Uniform class shares: {estimates}.")
     margin = MARGIN + (classes / 2) ** 0.5 * (texts**-0.5 + validation_texts**-0.5)
@@ -218,10 +222,11 @@ def _doubt(probabilities: Floats, statistics: Statistics, validation_texts: int)
     return ""
 
 
-def _estimates(probabilities: Floats, statistics: Statistics) -> NDArray[np.float64] | str:
+def _estimates(probabilities: Floats, statistics: Statistics, label_names: Sequence[str]) -> NDArray[np.float64] | str:
     """The two estimates, (2, classes), or why they cannot be trusted."""
     source = np.array(statistics.class_prior)
-    counted = bbse_prior(probabilities.argmax(axis=1), np.array(statistics.validation_confusion), source)
+    confusion = np.array(statistics.validation_confusion)
+    counted = bbse_prior(probabilities.argmax(axis=1), confusion, source, label_names=label_names)
     if counted.fell_back:
         return counted.note
     likeliest = em_prior(probabilities, source)

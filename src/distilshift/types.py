@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ class Example:
         pair: the second text of a two-text task, or None.
         label: the label's name as the file gives it, or None.
         problem: why this row cannot be used; set only where the reader was asked to pass such rows on.
+        columns: the other columns of its row, by name; set only where the reader was asked to keep them, and no part of
+            the example's identity.
     """
 
     text: str
     pair: str | None = None
     label: str | None = None
     problem: str | None = None
+    columns: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,23 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class ClassRecord:
+    """A class of a teacher.
+
+    Attributes:
+        name: its label.
+        training_texts: how many there are; None if the bundle does not say.
+        validation_texts: how many there are.
+        recall: share of the validation texts that are predicted as this class, 0 to 1; None if there are none.
+    """
+
+    name: str
+    training_texts: int | None
+    validation_texts: int
+    recall: float | None
+
+
+@dataclass(frozen=True)
 class TeachResult:
     """What `teach` made.
 
@@ -41,12 +62,19 @@ class TeachResult:
         validation_accuracy: share of source validation texts labelled right, 0 to 1.
         temperature: the calibration temperature (dimensionless; logits are divided by it).
         seconds: wall time.
+        balanced_accuracy, macro_f1: of the same texts, 0 to 1.
+        classes: one record for each class, in the order of the logits.
+        warnings: sentences about classes that are never predicted.
     """
 
     bundle: Path
     validation_accuracy: float
     temperature: float
     seconds: float
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    classes: tuple[ClassRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +86,14 @@ class AdaptResult:
         summary: the numbers of the student's card (sizes in bytes, latencies in ms, agreements 0 to 1).
         seconds: wall time.
         peak_memory_bytes: the most that this process has held at once, since it was started.
+        warnings: signs that the student is of little use, in sentences; they are logged and in the card as well.
     """
 
     bundle: Path
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +103,12 @@ class Evaluation:
     Attributes:
         examples: number of texts.
         accuracy, macro_f1: 0 to 1.
+        balanced_accuracy: mean recall over the classes that have texts, 0 to 1.
         calibration_error: expected calibration error over 15 equal-width bins, 0 to 1.
         negative_log_likelihood: mean, in nats.
         label_names: class names; the order of `confusion`.
         confusion: confusion[i][j] counts texts of class i predicted as class j.
+        class_recall: share of each class's texts that are predicted as it; None for a class without a text.
     """
 
     examples: int
@@ -86,3 +118,5 @@ class Evaluation:
     negative_log_likelihood: float
     label_names: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    balanced_accuracy: float
+    class_recall: tuple[float | None, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -17,14 +18,14 @@ from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import Corpus
 from distilshift.data.sample import confidence_strata_mask, random_mask
 from distilshift.data.spans import random_spans
-from distilshift.data.windows import long_windows, mean_over_windows, window_count
+from distilshift.data.windows import mean_over_windows
 from distilshift.encoder import Classifier
 from distilshift.losses.distil import mixture_logits
 from distilshift.mapped import Arrays
 from distilshift.metrics import softmax
 from distilshift.run import RunDirectory
 from distilshift.second_opinion import SecondOpinion
-from distilshift.shards import Rows, outputs, token_store
+from distilshift.shards import Rows, outputs, token_store, window_store
 from distilshift.types import Example
 
 # With `max_texts`, the teacher looks at so many texts for each that is used: enough to know the mix.
@@ -133,7 +134,7 @@ def read_texts(
     teacher.model.to(accelerator.device)
     with progress.stage(f"{role} reads texts", len(texts)) as advance:
         beginnings = outputs(teacher, store, run, f"{role}-view-0", accelerator, advance)
-    return Reading(beginnings, _read_whole(teacher, texts, beginnings, config, accelerator, run, role))
+    return Reading(beginnings, _read_whole(teacher, texts, store, beginnings, config, accelerator, run, role))
 
 
 def within_budget(
@@ -175,7 +176,9 @@ def label_views(
             outputs(teacher, store, run, f"{role}-view-{view}", accelerator, advance)
             for view, store in enumerate(stores)
         ]
-    whole = opinion.whole if opinion else _read_whole(teacher, texts, logits[0], config, accelerator, run, role)
+    whole = (
+        opinion.whole if opinion else _read_whole(teacher, texts, stores[0], logits[0], config, accelerator, run, role)
+    )
     weights, bias = [1.0] + [config.span_text_weight] * (count - 1), opinion.bias if opinion else None
     each = zip(seen, logits, weights, strict=True)
     return [LabelledView(store, rows, whole, weight, bias) for store, rows, weight in each]
@@ -184,28 +187,29 @@ def label_views(
 def _read_whole(
     teacher: Classifier,
     texts: Corpus,
+    store: TokenStore,
     beginnings: Rows,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
     role: str,
 ) -> Rows:
-    """What the teacher says of each whole text: the mean over the windows that it needs to read all of it."""
-    limits = (teacher.max_length, config.max_windows)
+    """Return the teacher's logits of each whole text: the log of the mean over the windows that it is read in.
 
-    def count() -> Arrays:
-        return {"counts": np.fromiter((window_count(text, *limits) for text in texts), np.int32, len(texts))}
-
-    counts = run.arrays("window-counts", count, lead_only=True)["counts"]
-    windows = int(counts[counts > 1].sum())
-    if not windows:
+    `store` has the tokens of the beginnings; texts that are shorter than the teacher's limit need no windows.
+    """
+    full = store.lengths >= teacher.max_length
+    if config.max_windows == 1 or not full.any():
         return beginnings
-    with progress.stage(f"{role} reads long texts", 2 * windows) as advance:
-        store = token_store(teacher, long_windows(texts, *limits), windows, run, "teacher-windows", advance)
-        rows = outputs(teacher, store, run, f"{role}-windows", accelerator, advance)
+    with progress.stage("cutting long texts", int(full.sum())) as advance:
+        chosen = compress(texts, full)
+        windows = window_store(teacher, chosen, int(full.sum()), run, "teacher-windows", config.max_windows, advance)
+    with progress.stage(f"{role} reads long texts", len(windows.tokens)) as advance:
+        rows = outputs(teacher, windows.tokens, run, f"{role}-windows", accelerator, advance)
 
     def average() -> Arrays:
         own, parts = (softmax(each[np.arange(len(each))]) for each in (beginnings, rows))
-        return {"logits": np.log(mean_over_windows(own, parts, counts)).astype(np.float32)}
+        own[full] = mean_over_windows(parts, windows.counts)
+        return {"logits": np.log(own).astype(np.float32)}
 
     return Rows([run.arrays(f"{role}-texts", average, lead_only=True)["logits"]])

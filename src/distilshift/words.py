@@ -23,7 +23,7 @@ class WordMemory:
     """What a tokenizer made of each word so far.
 
     Args:
-        tokenizer: one of which `splits_at_spaces` is true; it cuts a text at its maximal length.
+        tokenizer: one of which `splits_at_spaces` is true; it truncates texts.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -32,26 +32,25 @@ class WordMemory:
         self._longest = min(LONGEST_WORD, tokenizer.model.max_input_chars_per_word)
         # An added piece of such letters and signs would be cut out of words, and leave other words.
         self._plain = not any(_is_plain(added.content) for added in _added(tokenizer))
-        self._before, self._after = _frame(tokenizer)
-        self._most = int((tokenizer.truncation or {})["max_length"])
-        self._room = self._most - len(self._after)
+        self._part = int((tokenizer.truncation or {})["max_length"])
 
-    def ids(self, text: str) -> list[int]:
-        """Token ids of a text, special ones included, cut at the tokenizer's length."""
+    def ids(self, text: str, most: int) -> list[int]:
+        """Return the first `most` token ids of a text, without special tokens."""
         if len(self._seen) > MOST_WORDS:
             self._seen = {}  # a new one: another thread may be reading in the old one
-        seen, found, words = self._seen, list(self._before), text.split(" ")
-        for start in range(0, len(words), self._room):  # as a rule once: words that are cut off are not looked at
-            part = words[start : start + self._room]
+        seen, words = self._seen, text.split(" ")
+        found: list[int] = []
+        for start in range(0, len(words), self._part):  # words that are cut off are not looked at
+            part = words[start : start + self._part]
             if unseen := [word for word in part if word not in seen]:
                 asked = self._asked(unseen)
                 seen.update({word: ids for word, ids in asked.items() if len(word) <= LONGEST_WORD})
                 found += chain.from_iterable([seen[word] if word in seen else asked[word] for word in part])
             else:
                 found += chain.from_iterable(map(seen.__getitem__, part))
-            if len(found) >= self._room:
+            if len(found) >= most:
                 break
-        return found[: self._room] + self._after
+        return found[:most]
 
     def _asked(self, words: Sequence[str]) -> dict[str, list[int]]:
         known = {word: ids for word in words if (ids := self._pieces(word)) is not None}
@@ -61,11 +60,10 @@ class WordMemory:
     def _encoded(self, words: Sequence[str]) -> dict[str, list[int]]:
         # At once, but not as a batch, which wakes threads: that takes longer than a few words do.
         together = self._tokenizer.encode(words, is_pretokenized=True, add_special_tokens=False)
-        if len(together) >= self._most:  # and was perhaps cut
-            return {word: self._tokenizer.encode(word, add_special_tokens=False).ids for word in words}
         found: dict[str, list[int]] = {word: [] for word in words}
-        for place, piece in zip(together.word_ids, together.ids, strict=True):
-            found[words[int(place or 0)]].append(piece)
+        for part in (together, *together.overflowing):
+            for place, piece in zip(part.word_ids, part.ids, strict=True):
+                found[words[int(place or 0)]].append(piece)
         return found
 
     def _pieces(self, word: str) -> list[int] | None:

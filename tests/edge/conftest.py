@@ -42,9 +42,13 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
-    """Fifty; the last are longer than the 32 tokens that the student sees, the very last than all of its windows."""
+    """Fifty; the last are longer than the 32 tokens that the student sees, the very last than all of its windows.
+
+    Two have many more tokens than words.
+    """
     short = [text for text, _ in make_texts(50, 3)]
-    return [*short[:44], *(" ".join(short[:count]) for count in (2, 3, 5, 8, 13, 50))]
+    odd = ["http://a.b/good-book?very=bad " * 9, "#badfilm #goodbook @user_name! " * 9]
+    return [*short[:42], *odd, *(" ".join(short[:count]) for count in (2, 3, 5, 8, 13, 50))]
 
 
 class Reference:

@@ -6,6 +6,7 @@ INT4 with embeddings of 4 bits), which is the same on CPUs that add in 16 bits a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,14 @@ STUDENTS = {
     "roberta": ("roberta", "cut"),
     "electra": ("electra", "cut"),
     "mpnet from bert": ("bert", "mpnet"),
+    "bert, reading ends": ("bert", "cut"),
 }
+
+
+def read_ends(checkpoint: Path) -> None:
+    """Let a checkpoint's tokenizer cut off the beginnings of long texts."""
+    path = checkpoint / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation_side": "left"}))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +79,8 @@ def student(tmp_path_factory: pytest.TempPathFactory, target_file: Path) -> Call
             folder = tmp_path_factory.mktemp("family")
             family, kind = STUDENTS[name]
             checkpoint = make_checkpoint(folder / "checkpoint", family, layers=2)
+            if name.endswith("reading ends"):
+                read_ends(checkpoint)
             import_checkpoint(str(checkpoint), folder / "teacher", max_length=32)
             other = kind if kind == "cut" else str(make_encoder(folder / "other", kind, words="good bad zebra"))
             options = {"student_layers": 1, "adapt_epochs": 1, "distil_epochs": 2, "precision": "fp32"}

@@ -105,7 +105,7 @@ def test_damage_is_named_and_fresh_starts_again(
 )
 def test_another_commands_run_is_refused_and_kept(refused: Any, options: list[str], named: str):
     line = refused(lambda folder: None, *options)
-    assert f"holds an unfinished run with other inputs or options: got a change in {named}. Fix: repeat" in line
+    assert f"holds an unfinished run that is not this one: got a change in {named}. Fix: repeat" in line
     assert "--fresh" in line
 
 

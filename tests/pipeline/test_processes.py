@@ -79,11 +79,21 @@ def require_same(one: Path, two: Path, mean: float = MEAN) -> None:
     )
 
 
+def require_same_losses(one: Path, two: Path) -> None:
+    first, second = (json.loads((folder / "training_log.json").read_text()) for folder in (one, two))
+    assert {name: len(entry["loss"]) for name, entry in first.items()} == {
+        name: len(entry["loss"]) for name, entry in second.items()
+    }
+    for name, entry in first.items():
+        np.testing.assert_allclose(entry["loss"], second[name]["loss"], rtol=2e-3, atol=1e-4)
+
+
 def test_two_processes_teach_as_one(encoder: Path, source_file: Path, tmp_path: Path):
     for number in ("1", "2"):
         arguments = ("teach", source_file, "--base-model", encoder, *TEACH, "--num-processes", number)
         distilshift(*arguments, "-o", tmp_path / number)
     require_same(tmp_path / "1", tmp_path / "2")
+    require_same_losses(tmp_path / "1", tmp_path / "2")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +107,7 @@ def test_two_processes_adapt_as_one(teacher: Path, target_file: Path, tmp_path: 
         arguments = ("adapt", teacher, target_file, "--method", method, *ADAPT, "--num-processes", number)
         assert distilshift(*arguments, "-o", tmp_path / number).stdout.count("Student in") == 1
     require_same(tmp_path / "1", tmp_path / "2", mean)
+    require_same_losses(tmp_path / "1", tmp_path / "2")
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
 
 
@@ -119,6 +130,7 @@ def test_a_run_of_one_size_continues_in_another(
     killed_at(5, *arguments, "-o", parts, "--num-processes", str(first), journal=journal)
     distilshift(*arguments, "-o", parts, "--num-processes", str(second))
     require_same(whole, parts)
+    require_same_losses(whole, parts)
 
 
 def test_an_error_is_told_once_and_ends_all(teacher_bundle: Path, tmp_path: Path):

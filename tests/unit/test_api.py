@@ -36,8 +36,8 @@ HEAVY = ("torch", "transformers", "accelerate", "pydantic", "onnx", "safetensors
         "import distilshift",
         "import distilshift; distilshift.Predictor",
         "from distilshift import Predictor; Predictor.load({bundle!r}).predict(['good', 'bad film'])",
-        "import sys; sys.argv = ['distilshift', 'predict', {bundle!r}, 'good']; from distilshift.cli.main import main; "
-        "\ntry: main()\nexcept SystemExit as stop: assert not stop.code",
+        "import sys; sys.argv = ['distilshift', 'predict', {bundle!r}, '--text', 'good']"
+        "\nfrom distilshift.cli.main import main\ntry: main()\nexcept SystemExit as stop: assert not stop.code",
         "import sys; sys.argv = ['distilshift', 'inspect', {bundle!r}]; from distilshift.cli.main import main; "
         "\ntry: main()\nexcept SystemExit as stop: assert not stop.code",
     ],

@@ -172,9 +172,34 @@ def test_a_share_of_few_texts_is_rounded_but_never_all_or_none(texts: int, fract
     assert len(stratified_split(examples, fraction, 0)[1]) == held_out
 
 
-def test_a_class_with_one_text_cannot_be_split():
-    examples = [Example("a", None, "x"), Example("b", None, "x"), Example("c", None, "y"), Example("c", None, "y")]
-    with pytest.raises(
-        DataError, match=r"class 'y' cannot be split: expected at least 2 .*, got 1, 1 of .*--validation"
-    ):
+def test_all_classes_that_cannot_be_split_are_listed_at_once():
+    """One text, copies of one, and no text without another label; a class that can be split is not listed."""
+    labelled = [
+        ("a", "x"),
+        ("b", "x"),
+        ("c", "10"),
+        ("c", "10"),
+        ("d", "9"),
+        ("e", "u"),
+        ("f", "u"),
+        ("e", "v"),
+        ("f", "v"),
+    ]
+    examples = [Example(text, None, label) for text, label in labelled]
+    with pytest.raises(DataError) as caught:
+        stratified_split(examples, 0.5, 0)
+    error = caught.value
+    assert error.problem == "4 classes cannot be split"
+    assert error.got == "; ".join(
+        f"{name}: {texts}, {own} of this class alone"
+        for name, texts, own in [("'10'", 1, 1), ("'9'", 1, 1), ("'u'", 2, 0), ("'v'", 2, 0)]
+    )
+    assert "--validation" in error.fix
+    with pytest.raises(DataError, match=r"^1 class cannot be split: .*, got '9': 1, 1 of this class alone"):
+        stratified_split([item for item in examples if item.label in "x9"], 0.5, 0)
+
+
+def test_a_long_list_of_classes_that_cannot_be_split_is_cut():
+    examples = [Example(f"text {index}", None, f"class {index}") for index in range(30)]
+    with pytest.raises(DataError, match=r"^30 classes cannot be split: .*'class 26.*; and 10 more"):
         stratified_split(examples, 0.5, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilshift import adapt, gate, pipeline, second_opinion
+from distilshift import adapt, pipeline, second_opinion
 from distilshift.black_box import LOWEST, BlackBox
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig, resolve
@@ -78,9 +78,55 @@ def test_words_are_asked_about_the_file_too(
     target_file: Path, probabilities: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(second_opinion, "MIN_TEXTS", 100)
-    monkeypatch.setattr(gate, "MIN_DISTINCT", 20)  # the texts are made of few words
     summary = adapted(target_file, tmp_path / "s", probabilities, tiny_encoder, method="second-opinion")
     assert (summary["method"], summary["adaptation"]) == ("second-opinion", "accepted")
+
+
+@pytest.mark.parametrize("decimals", [0, 1])
+@pytest.mark.parametrize("method", ["dine", "second-opinion"])
+@pytest.mark.usefixtures("quick_export")
+def test_hard_and_coarse_labels_of_different_texts_are_accepted(
+    tiny_encoder: Path, tmp_path: Path, method: str, decimals: int
+):
+    """As of a large language model: hardly any different rows, though all texts differ."""
+    rows = make_texts(520, 2)
+    (tmp_path / "t.txt").write_text("\n".join(text for text, _ in rows) + "\n")
+    up = np.array([0.97 if label == "positive" else 0.06 for _, label in rows]).round(decimals)
+    np.savez(tmp_path / "p.npz", probabilities=np.stack([1 - up, up], 1), label_names=["down", "up"])
+    options = {"method": method, "distil_epochs": 4, "spans": 0}
+    summary = adapted(tmp_path / "t.txt", tmp_path / "s", tmp_path / "p.npz", tiny_encoder, **options)
+    assert summary["adaptation"] == "accepted", summary["adaptation_reason"]
+    assert "Words had no say" not in summary["adaptation_reason"]
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_copies_of_few_texts_are_refused_whatever_their_labels(tiny_encoder: Path, tmp_path: Path):
+    (tmp_path / "t.txt").write_text("\n".join([text for text, _ in make_texts(30, 2)] * 20) + "\n")
+    up = np.random.default_rng(0).uniform(size=600)
+    np.savez(tmp_path / "p.npz", probabilities=np.stack([1 - up, up], 1), label_names=["down", "up"])
+    with pytest.raises(DataError, match="got 30 in 600 rows"):
+        adapted(tmp_path / "t.txt", tmp_path / "s", tmp_path / "p.npz", tiny_encoder)
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_words_are_read_with_the_whole_vocabulary(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The student's is trimmed to the pieces that the texts use most."""
+    rows = make_texts(120, 2, neutral=("the", "film"))
+    (tmp_path / "t.txt").write_text("\n".join(text for text, _ in rows) + "\n")
+    up = np.array([0.9 if label == "positive" else 0.1 for _, label in rows])
+    np.savez(tmp_path / "p.npz", probabilities=np.stack([1 - up, up], 1), label_names=["down", "up"])
+    read, ask = [], pipeline.second_opinion
+
+    def note(logits: Any, texts: Any, classifier: Any, *rest: Any) -> Any:
+        read.append(len(classifier.tokenizer))
+        return ask(logits, texts, classifier, *rest)
+
+    monkeypatch.setattr(pipeline, "second_opinion", note)
+    options = {"method": "second-opinion", "distil_epochs": 1}
+    adapted(tmp_path / "t.txt", tmp_path / "s", tmp_path / "p.npz", tiny_encoder, **options)
+    whole = len(load_classifier(str(tiny_encoder), 32, ["a", "b"]).tokenizer)
+    assert len(load_classifier(str(tmp_path / "s"), 32).tokenizer) < whole
+    assert read == [whole]
 
 
 def box_of(rows: list[list[float]]) -> BlackBox:
@@ -183,17 +229,23 @@ def test_a_run_knows_its_file_and_continues_with_that_one_only(
 
 
 def test_the_command_takes_the_file_in_the_place_of_a_teacher(
-    run_cli: Any, target_file: Path, probabilities: Path, tiny_encoder: Path, tmp_path: Path, quick_export: None
+    run_cli: Any,
+    target_file: Path,
+    probabilities: Path,
+    tiny_encoder: Path,
+    teacher_bundle: Path,
+    tmp_path: Path,
+    quick_export: None,
 ):
     options = ("--student", tiny_encoder, "--student-layers", 1, "--distil-epochs", 1, "--adapt-epochs", 1)
     given = ("--teacher-probabilities", probabilities, *options, "-o", tmp_path / "s", "--precision", "fp32")
     done = run_cli("adapt", target_file, *given)
     assert (done.code, "Student in" in done.out) == (0, True)
     for inputs, problem in [
-        (("adapt", "teacher", target_file, *given), "takes the place of TEACHER"),
-        (("adapt", *given), "Missing argument '[TEACHER] TEXTS'"),
+        (("adapt", teacher_bundle, target_file, *given), "takes the place of TEACHER"),
+        (("adapt", *given), "Missing argument '[TEACHER] TEXTS...'"),
         (("adapt", target_file, "-o", "x"), "Missing argument 'TEXTS'"),
-        (("adapt", "teacher", target_file, "third", "-o", "x"), "unexpected extra argument"),
+        (("adapt", teacher_bundle, target_file, "third.txt", "-o", "x"), "third.txt: no such file"),
     ]:
         done = run_cli(*inputs)
         assert (done.code, problem in done.err) == (2, True), done.err

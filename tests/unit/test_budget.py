@@ -38,7 +38,8 @@ def teacher(teacher_bundle: Path, settled_heap: None) -> Classifier:
 
 
 # Five words of the tiny encoder's, so that there is something to leave out.
-NARROW = [f"{a} {b} film" for a in ("good", "bad") for b in ("plot", "book")] * 30
+WORDS = ("good", "bad", "plot", "book", "film")
+NARROW = [f"{a} {b} {c} film" for a in WORDS for b in WORDS for c in WORDS]
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_the_command_lists_its_verbs_and_version(run_cli: Any):
     ("arguments", "text"),
     [
         (["nosuch"], "No such command 'nosuch'"),
-        (["teach"], "Missing argument 'DATA'"),
+        (["teach"], "Missing argument 'DATA...'"),
         (["teach", "a.csv"], "Missing option '-o'"),
         (["adapt", "t", "a.txt", "-o", "x", "--adapt-batch-size", "1"], "1 is not in the range x>=2"),
         (["adapt", "t", "a.txt", "-o", "x", "--method", "magic"], "'magic' is not one of"),
@@ -141,16 +141,16 @@ def test_skipped_rows_keep_their_place(run_cli: Any, student_bundle: Path, tmp_p
 
 def test_an_output_file_appears_whole_or_not_at_all(run_cli: Any, student_bundle: Path, tmp_path: Path):
     data, output = tmp_path / "a.txt", tmp_path / "new" / "out.jsonl"
-    data.write_text("good\n" * 1000 + "\n")
+    data.write_text("good\n" * 1000 + "go\0od\n")
     assert run_cli("predict", student_bundle, data, "-o", output).code == 2
     assert not output.parent.exists()
     data.write_text("good\n" * 1000)
     assert run_cli("predict", student_bundle, data, "-o", output).code == 0
     first = output.read_text()
     assert len(first.splitlines()) == 1000
-    assert "out.jsonl exists" in run_cli("predict", student_bundle, "bad", "-o", output).err
+    assert "out.jsonl exists" in run_cli("predict", student_bundle, "--text", "bad", "-o", output).err
     assert output.read_text() == first
-    assert run_cli("predict", student_bundle, "bad", "-o", output, "--overwrite").code == 0
+    assert run_cli("predict", student_bundle, "--text", "bad", "-o", output, "--overwrite").code == 0
     assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
     assert rows_of(output.read_text())[0]["text"] == "bad"
 
@@ -194,10 +194,10 @@ def test_a_bundle_of_pairs_labels_no_single_text(run_cli: Any, pair_bundle: Path
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv.gz", "a.parquet", "a.txt"])
 def test_an_output_is_not_what_its_name_denies(run_cli: Any, student_bundle: Path, tmp_path: Path, name: str):
-    done = run_cli("predict", student_bundle, "good", "-o", tmp_path / name)
+    done = run_cli("predict", student_bundle, "--text", "good", "-o", tmp_path / name)
     assert (done.code, "expected the ending .jsonl or .csv" in done.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
-    assert run_cli("predict", student_bundle, "good", "-o", tmp_path / "a.CSV").code == 0
+    assert run_cli("predict", student_bundle, "--text", "good", "-o", tmp_path / "a.CSV").code == 0
     assert (tmp_path / "a.CSV").read_text().startswith("text,label,")
 
 
@@ -212,22 +212,23 @@ def test_a_class_that_is_called_as_a_column_is_written_to_jsonl_alone(tmp_path: 
 
 def test_what_is_no_file_is_not_replaced(run_cli: Any, student_bundle: Path, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    done = run_cli("predict", student_bundle, "good", "-o", tmp_path / "pipe", "--overwrite")
+    done = run_cli("predict", student_bundle, "--text", "good", "-o", tmp_path / "pipe", "--overwrite")
     assert (done.code, "pipe is no file" in done.err) == (2, True)
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "circle").symlink_to("circle")
-    assert "circle is no file" in run_cli("predict", student_bundle, "good", "-o", tmp_path / "circle").err
+    assert "circle is no file" in run_cli("predict", student_bundle, "--text", "good", "-o", tmp_path / "circle").err
     (tmp_path / "real.jsonl").write_text("old")
     (tmp_path / "link.jsonl").symlink_to("real.jsonl")
-    assert run_cli("predict", student_bundle, "good", "-o", tmp_path / "link.jsonl", "--overwrite").code == 0
+    assert run_cli("predict", student_bundle, "--text", "good", "-o", tmp_path / "link.jsonl", "--overwrite").code == 0
     assert (tmp_path / "link.jsonl").is_symlink()
     assert rows_of((tmp_path / "real.jsonl").read_text())[0]["text"] == "good"
 
 
 def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
     names = ("[/pos]", "[neg]\x1b[2J")
-    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, ((1, 0), (1, 1))))
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, ((1, 0), (1, 1)), 0.75, (1.0, 0.5)))
     shown = capsys.readouterr().out
+    assert ("balanced accuracy 75.0%" in shown, "100.0%" in shown) == (True, True)
     assert shown.count("[/pos]") == shown.count("[neg][2J") == 2
     assert "\x1b" not in shown
 
@@ -235,10 +236,10 @@ def test_names_of_classes_are_no_markup(capsys: pytest.CaptureFixture[str]):
 def test_a_table_of_many_classes_is_whole(capsys: pytest.CaptureFixture[str]):
     names = tuple(f"the class of the number {index}" for index in range(24))
     confusion = tuple(tuple(1000 + 24 * row + column for column in range(24)) for row in range(24))
-    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, confusion))
+    _show(Evaluation(3, 0.5, 0.5, 0.1, 0.7, names, confusion, 0.5, (None,) * len(names)))
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    assert rows == [[name, *map(str, row)] for name, row in zip(names, confusion, strict=True)]
+    assert rows == [[name, *map(str, row), "–"] for name, row in zip(names, confusion, strict=True)]
 
 
 def test_a_teacher_is_measured_on_whole_texts_as_its_student_is(run_cli: Any, teacher_bundle: Path, tmp_path: Path):
@@ -288,7 +289,7 @@ def test_batches_have_their_range(student_bundle: Path, size: int):
 
 
 def test_a_full_device_behind_standard_output_is_named(student_bundle: Path):
-    command = [sys.executable, "-m", "distilshift", "predict", str(student_bundle), "good"]
+    command = [sys.executable, "-m", "distilshift", "predict", str(student_bundle), "--text", "good"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
@@ -307,8 +308,9 @@ def test_evaluate_prints_and_writes_what_the_api_gives(
     done = run_cli("evaluate", bundle, source_file, "--json", tmp_path / "out.json")
     assert done.code == 0
     text = " ".join(done.out.split())
-    assert f"200 texts: accuracy 100.0%, macro-F1 1.000, calibration error {wanted.calibration_error:.3f}" in text
-    assert "│ positive │ 0 │ 100 │" in text
+    accuracies = "accuracy 100.0%, balanced accuracy 100.0%, macro-F1 1.000"
+    assert f"200 texts: {accuracies}, calibration error {wanted.calibration_error:.3f}" in text
+    assert "│ positive │ 0 │ 100 │ 100.0% │" in text
     written = json.loads((tmp_path / "out.json").read_text())
     assert written == json.loads(json.dumps(asdict(wanted)))
 
@@ -327,7 +329,7 @@ def test_numbers_are_written_though_nobody_reads_them(student_bundle: Path, sour
     assert json.loads((tmp_path / "out.json").read_text())["examples"] == 200
 
 
-@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 7), ("teacher_bundle", 5)])
+@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 8), ("teacher_bundle", 6)])
 def test_inspect_verifies_and_shows(run_cli: Any, request: pytest.FixtureRequest, kind: str, files: int):
     bundle = request.getfixturevalue(kind)
     done = run_cli("inspect", bundle)
@@ -369,7 +371,7 @@ def test_numeric_labels_that_are_kept_work_to_the_end(
         assert read_manifest(tmp_path / bundle).label_names == ["0", "1"]
         assert run_cli("evaluate", tmp_path / bundle, data).code == 0
     assert evaluate(tmp_path / "t", data).accuracy == 1.0
-    assert rows_of(run_cli("predict", tmp_path / "s", "good").out)[0]["label"] in {"0", "1"}
+    assert rows_of(run_cli("predict", tmp_path / "s", "--text", "good").out)[0]["label"] in {"0", "1"}
 
 
 # A library that calls Python may end in an error of its own.

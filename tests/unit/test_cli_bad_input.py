@@ -51,10 +51,10 @@ BAD_FILES: dict[str, tuple[str, str | bytes, str, str]] = {
         "a.csv",
         LATIN.encode("latin-1"),
         "teap",
-        "line 2.*byte 0xe9. Fix: `--encoding latin-1`",
+        "line 2.*byte 0xe9. Fix: `--encoding cp1252`",
     ),
     "blank text": ("a.csv", GOOD + "  ,positive\n", "teap", "a.csv, line 10.*: blank text.*--skip-bad"),
-    "blank line": ("a.txt", "good\n\nbad\n", "ap", "a.txt, line 2: blank text"),
+    "blank lines": ("a.txt", "\n \n", "a", "a.txt: no usable row.* line 1: blank line"),
     "too long a text": (
         "a.csv",
         GOOD + LONG + ",positive\n",
@@ -94,7 +94,7 @@ def command(teacher_bundle: Path, student_bundle: Path, tiny_encoder: Path, tmp_
         return {
             "t": ["teach", data, *output, "--base-model", bundle or tiny_encoder, "--epochs", "1"],
             "e": ["evaluate", bundle or student_bundle, data, "--json", tmp_path / "out"],
-            "a": ["adapt", bundle or teacher_bundle, data, *output, "--student-layers", "1"],
+            "a": ["adapt", bundle or teacher_bundle, data, *output, "--student-layers", "1", "--force"],
             "p": ["predict", bundle or student_bundle, data, *output],
             "i": ["inspect", bundle or student_bundle],
         }[verb]
@@ -151,7 +151,9 @@ def test_a_missing_file_is_named(command: Any, refused: Any, tmp_path: Path, ver
 @pytest.mark.parametrize("verb", "teap")
 def test_a_folder_for_a_file_is_named(command: Any, refused: Any, tmp_path: Path, verb: str):
     (tmp_path / "folder.csv").mkdir()
-    assert "folder.csv: is a folder: expected a file" in refused(command(verb, tmp_path / "folder.csv"))
+    assert "folder.csv: is a folder without data files: expected files" in refused(
+        command(verb, tmp_path / "folder.csv")
+    )
 
 
 @pytest.mark.parametrize("verb", "tap")
@@ -267,7 +269,7 @@ def test_the_wrong_kind_of_bundle_is_named(
 ):
     (tmp_path / "a.csv").write_text(GOOD)
     line = refused(command(verb, tmp_path / "a.csv", student_bundle if verb == "a" else teacher_bundle))
-    assert f"of the wrong kind: expected {wanted}. Fix: distilshift " in line
+    assert re.search(f"of the wrong kind: expected {wanted}. Fix: .*distilshift ", line)
 
 
 def test_import_of_what_is_no_classifier_is_refused(refused: Any, tmp_path: Path):
@@ -282,7 +284,8 @@ def test_a_base_model_that_is_none_leaves_the_way_free(command: Any, refused: An
     """The corrected command is not taken for another run."""
     data = tmp_path / "a.csv"
     data.write_text(GOOD)
-    assert "cannot load" in refused(command("t", data, tmp_path / "nosuch" / "model"))
+    line = refused(command("t", data, tmp_path / "nosuch" / "model"))
+    assert "got no such folder" in line
     assert run_cli(*command("t", data)).code == 0
 
 

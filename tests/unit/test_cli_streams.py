@@ -41,12 +41,12 @@ def test_a_reader_that_goes_away_ends_predict_quietly(student_bundle: Path, tmp_
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_a_closed_standard_output_is_named(student_bundle: Path, form: str):
-    done = shell(f"$D predict {student_bundle} good --format {form} >&-")
+    done = shell(f"$D predict {student_bundle} --text good --format {form} >&-")
     assert "cannot write standard output: got it is closed" in the_line(done)
 
 
 def test_without_any_stream_there_is_an_exit_code(student_bundle: Path):
-    assert shell(f"$D predict {student_bundle} good <&- >&- 2>&-").returncode == 2
+    assert shell(f"$D predict {student_bundle} --text good <&- >&- 2>&-").returncode == 2
 
 
 @pytest.mark.parametrize("settings", [BARE, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
@@ -89,8 +89,8 @@ def test_a_stopped_predict_leaves_no_part_of_its_output(student_bundle: Path, tm
         (f"inspect {'a' * 5000}", "File name too long. Fix: check the path"),
         ("inspect {bundle} > /dev/full", "the system refuses a file or stream: got No space left on device"),
         ("--help > /dev/full", "the system refuses a file or stream: got No space left on device"),
-        ("predict {bundle} good -o /proc/none.jsonl", "the system refuses /proc/"),
-        ("predict {bundle} good --batch-size 0", "Invalid value"),
+        ("predict {bundle} --text good -o /proc/none.jsonl", "the system refuses /proc/"),
+        ("predict {bundle} --text good --batch-size 0", "Invalid value"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(student_bundle: Path, arguments: str, said: str):

@@ -51,8 +51,6 @@ def other_language() -> list[str]:
 
 # Each with a reason that the gate may give.
 KINDS: dict[str, tuple[Callable[[], list[str]], str]] = {
-    "thirty texts": (lambda: ordinary()[:30], "fewer than 50: too few texts, or copies"),
-    "duplicates": (lambda: ordinary()[:12] * 20, "12 different predictions, fewer than 50: too few texts, or copies"),
     "one class": (
         lambda: [text for text, label in make_texts(2 * TEXTS, 2) if label == "positive"],
         "refused: ",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_the_bank_begins_at_the_teacher_and_drifts_to_the_student(student: Class
             bank = 0.6 * bank + 0.4 * own
         torch.testing.assert_close(objective.state()["bank"], bank)
     torch.testing.assert_close(bank, own, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "moves"), [(3, 2), (10, 9), (11, 5), (19, 9), (20, 9), (29, 9), (300, 9)])
+def test_the_bank_moves_at_tenths_however_short_the_training(
+    student: Classifier, run: RunDirectory, steps: int, moves: int
+):
+    objective, banks = objective_of(student, run), []
+    for step in range(steps):
+        objective.before_step(step, steps)
+        banks.append(objective.state()["bank"])
+    changed = sum(first is not second for first, second in pairwise(banks))
+    assert changed == moves
 
 
 def test_a_span_learns_from_its_texts_row_and_from_what_is_said_of_it(student: Classifier, run: RunDirectory):

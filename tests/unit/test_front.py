@@ -141,7 +141,7 @@ def test_students_are_made_once_and_compared(
     assert "| accuracy |" in done.out
     assert ET.parse(output / "pareto.svg").getroot().tag.endswith("svg")
     assert "pareto.svg" in (output / "pareto.md").read_text()
-    with pytest.raises(OutputError, match="holds a comparison with other inputs or options: got a change in seed"):
+    with pytest.raises(OutputError, match="holds a comparison that is not this one: got a change in seed"):
         pareto(teacher_bundle, target_file, output, ParetoConfig(students=names), FAST | {"seed": 1})
     with pytest.raises(OutputError, match="exists: expected a new name"):
         pareto(teacher_bundle, target_file, tmp_path, ParetoConfig(students=names), FAST)

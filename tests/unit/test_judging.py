@@ -112,7 +112,6 @@ def test_an_adaptation_that_collapses_is_refused(
         teacher.model.classifier.bias.data[1] += 50
 
     monkeypatch.setattr(pipeline, "adapt_teacher", collapse)
-    monkeypatch.setattr(gate, "MIN_DISTINCT", 20)  # the texts are made of few words
     adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS)
     (found,) = made
     assert found.judgement.adaptation == "refused"

@@ -35,8 +35,8 @@ from distilshift.parallel import Batch
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
-from distilshift.source import SupervisedObjective
 from distilshift.stage import seconds_setting
+from distilshift.supervised import BestEpoch, SupervisedObjective
 from distilshift.types import Example
 from distilshift.views import LabelledView
 
@@ -146,7 +146,7 @@ def test_a_stopped_teaching_ends_as_if_it_had_not_been(
     """Ctrl-C finishes its step and saves; a killed process goes back to its last checkpoint, here a step before."""
     if act is kill:
         request.getfixturevalue("checkpoints")
-    watch, handler = Watch(monkeypatch, SupervisedObjective), signal.getsignal(signal.SIGINT)
+    watch, handler = Watch(monkeypatch, BestEpoch), signal.getsignal(signal.SIGINT)
     uninterrupted = taught("a")
     assert watch.steps == list(range(18))
     watch.stop(lambda: taught("b"), 8, act)
@@ -160,21 +160,23 @@ def test_a_stopped_teaching_ends_as_if_it_had_not_been(
 
 def test_the_best_epoch_survives_a_stop_after_it(taught: Any, monkeypatch: pytest.MonkeyPatch):
     """The weights of the best epoch are part of a checkpoint."""
-    after_epoch = SupervisedObjective.after_epoch
+    after_epoch = BestEpoch.after_epoch
 
     def rig(scores: list[float]) -> None:
         def rigged(self: Any, epoch: int) -> None:
-            self._validate = lambda: scores[epoch]
+            one_hot = np.eye(2, dtype=np.float32)[self._held_out]
+            right = np.arange(len(one_hot)) < scores[epoch] * len(one_hot)
+            self._validate = lambda: np.where(right[:, None], one_hot, 1 - one_hot)
             after_epoch(self, epoch)
 
-        monkeypatch.setattr(SupervisedObjective, "after_epoch", rigged)
+        monkeypatch.setattr(BestEpoch, "after_epoch", rigged)
 
     rig([0.1, 0.2, 0.9])
     last = taught("last")
     rig([0.1, 0.9, 0.2])
     second = taught("second")
     assert second != last
-    watch = Watch(monkeypatch, SupervisedObjective)
+    watch = Watch(monkeypatch, BestEpoch)
     watch.stop(lambda: taught("b"), 17, interrupt)
     assert taught("b") == second
     assert watch.steps == []
@@ -303,7 +305,7 @@ def test_a_stop_during_distillation_does_not_adapt_again(adapted: Any, monkeypat
 
 
 def test_a_stopped_run_is_not_continued_with_other_options(taught: Any, monkeypatch: pytest.MonkeyPatch):
-    watch = Watch(monkeypatch, SupervisedObjective)
+    watch = Watch(monkeypatch, BestEpoch)
     watch.stop(lambda: taught("b"), 8, interrupt)
     with pytest.raises(RunError, match=r"got a change in batch_size, learning_rate\. Fix: .*--fresh"):
         taught("b", learning_rate=1e-3, batch_size=16)
@@ -372,7 +374,7 @@ def test_gradients_are_clipped_and_units_dropped_where_they_are_to_be(
 def test_the_loss_of_teaching_by_hand(teacher_bundle: Path, smoothing: float):
     classifier, labels = load_classifier(str(teacher_bundle), 32), np.array([0, 0])
     store, place = classifier.tokenise([Example("good book"), Example("bad film")]), torch.device("cpu")
-    objective = SupervisedObjective(classifier, store, labels, None, smoothing, place)
+    objective = SupervisedObjective(classifier, store, labels, smoothing, place)
     classifier.model.eval()
     batch = Batch.share(0, np.array([0, 1]), make_accelerator(AdaptConfig(precision="fp32")))
     with torch.no_grad():

@@ -99,7 +99,7 @@ def test_a_hyphen_is_standard_output(
     run_cli: Any, student_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert json.loads(run_cli("predict", student_bundle, "good", "-o", "-").out)["text"] == "good"
+    assert json.loads(run_cli("predict", student_bundle, "--text", "good", "-o", "-").out)["text"] == "good"
     assert not [*tmp_path.iterdir()]
 
 

@@ -23,6 +23,7 @@ from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
+from distilshift.target_facts import Target
 from distilshift.target_prior import TargetPrior, with_parts
 from distilshift.types import Example
 from distilshift.views import Reading
@@ -241,7 +242,7 @@ def test_given_shares_need_no_parts_and_without_any_the_other_rule_holds(tmp_pat
 def test_shares_that_parts_told_may_move_further_than_guesses(origin: str, moved: float, refused: bool):
     scores = [gate.Scores(0.3, 0.0, 0.0, (share, 1 - share)) for share in (0.5, 0.5 + moved)]
     prior = TargetPrior((0.5 + moved, 0.5 - moved), origin, "")
-    assert bool([sign for sign in gate._moved(*scores, 0.7, prior) if "shares moved by" in sign]) == refused
+    assert bool([sign for sign in gate._moved(*scores, 0.7, prior, Target()) if "shares moved by" in sign]) == refused
 
 
 @pytest.mark.parametrize(
@@ -251,9 +252,8 @@ def test_shares_that_parts_told_may_move_further_than_guesses(origin: str, moved
 def test_where_parts_told_two_classes_a_low_estimate_of_accuracy_counts_for_less(
     origin: str, accuracy: float, refused: bool
 ):
-    before = np.random.default_rng(0).dirichlet([0.3, 0.3], 400)
     scores = gate.Scores(0.3, 0.0, 0.0, (0.5, 0.5), accuracy, (accuracy, accuracy))
-    signs = gate._unfit_target(before, scores, TargetPrior((0.5, 0.5), origin, ""))
+    signs = gate._unfit_target(scores, TargetPrior((0.5, 0.5), origin, ""), Target())
     assert bool([sign for sign in signs if "next to chance" in sign]) == refused
 
 

@@ -127,7 +127,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str, got: str):
         ("p.csv", "text,label\nhello,good\n", "no classes.*got none"),
         ("p.csv", "a,\n0.5,0.5\n", "no classes"),
         ("p.txt", "0.5,0.5\n", "plain text has no"),
-        ("p.json", "[]", "unknown file type"),
+        ("p.json", "[]", "not a JSON object"),
         ("p.jsonl", "[0.5, 0.5]\n", "not a JSON object"),
         ("p.jsonl", '{"a": 0.5, "b": 0.5}\n{"a": 0.5}\n', "line 2: no b column"),
         ("p.jsonl", '{"a": 0.5, "b": null}\n', "line 1: not probabilities"),
@@ -177,3 +177,31 @@ def test_wrong_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any]):
     np.savez(tmp_path / "p.npz", **arrays)
     with pytest.raises(DataError, match=r"p\.npz: (cannot be read|sizes differ)"):
         read_probabilities(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sums"),
+    [
+        ("0.3,0.3,0.3\n0.1,0.2,0.7\n", (0.9, 1.0)),  # one decimal
+        ("0.33,0.33,0.33\n0.34,0.34,0.33\n", (0.99, 1.01)),  # two
+        ("1,0,0\n0,0,1\n", (1, 1)),  # labels without probabilities
+    ],
+)
+def test_coarse_probabilities_are_taken(tmp_path: Path, rows: str, sums: tuple[float, float]):
+    (tmp_path / "p.csv").write_text(f"a,b,c\n{rows}")
+    found = read_probabilities(tmp_path / "p.csv").rows
+    assert np.loadtxt(tmp_path / "p.csv", delimiter=",", skiprows=1).sum(axis=1).tolist() == pytest.approx(sums)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_coarse_probabilities_in_single_precision_are_taken(tmp_path: Path):
+    rows = np.array([[0.3, 0.3, 0.3], [0.2, 0.2, 0.6]], np.float32)
+    np.savez(tmp_path / "p.npz", probabilities=rows, label_names=["a", "b", "c"])
+    np.testing.assert_allclose(read_probabilities(tmp_path / "p.npz").rows[0], 1 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["1,1,0\n0,0,1\n", "0.3,0.3,0.2\n", "0.33,0.33,0.3\n", "30,30,40\n", "0,0,0\n"])
+def test_what_rounding_does_not_explain_is_refused(tmp_path: Path, rows: str):
+    (tmp_path / "p.csv").write_text(f"a,b,c\n{rows}")
+    with pytest.raises(DataError, match="not probabilities"):
+        read_probabilities(tmp_path / "p.csv")

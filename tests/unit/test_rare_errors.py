@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from distilshift import bundle as bundles
-from distilshift import demo_data, encoder, packages_fetch, packages_onnx, teach
+from distilshift import demo_data, encoder_checks, packages_fetch, packages_onnx, teach
 from distilshift.bench.data import data_folder, load_domain
 from distilshift.bundle import read_manifest
 from distilshift.cli import predict_
@@ -178,7 +178,7 @@ def test_a_tokenizer_that_fails_on_a_text_is_named(tmp_path: Path, monkeypatch: 
 
 def test_a_slow_tokenizer_is_refused():
     with pytest.raises(ModelError, match="'a' has no fast tokenizer"):
-        encoder._require_fit("a", None, SimpleNamespace(is_fast=False))
+        encoder_checks.require_fit("a", None, SimpleNamespace(is_fast=False))
 
 
 def test_a_graph_of_another_kind_is_not_converted():

@@ -327,10 +327,10 @@ def test_skip_bad_counts_reports_and_warns(tmp_path: Path, caplog: pytest.LogCap
         found = list(iter_examples(tmp_path / "a.txt", InputConfig(skip_bad=True), report=report))
     assert found == [Example("one"), Example("two")]
     assert (report.rows, report.bad) == (4, 2)
-    assert "line 2: blank text" in str(report.first_problem)
+    assert "line 2: blank line" in str(report.first_problem)
     (record,) = caplog.records
     assert "left out 2 of 4 rows" in record.getMessage()
-    assert "line 2: blank text" in record.getMessage()
+    assert "line 2: blank line" in record.getMessage()
     assert read_examples(tmp_path / "a.txt", InputConfig(skip_bad=True)).skipped == 2
 
 
@@ -397,7 +397,8 @@ assert not {"torch", "transformers", "pandas"} & set(sys.modules)
 
 # Round trips
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
+C1 = "".join(map(chr, {*range(0x80, 0xA0)} - {0x85}))
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0" + C1), min_size=1, max_size=30)
 USABLE = TEXT.filter(lambda text: text.strip() != "")
 
 
@@ -405,8 +406,9 @@ USABLE = TEXT.filter(lambda text: text.strip() != "")
 @settings(max_examples=30, deadline=None)
 @given(texts=st.lists(USABLE, min_size=1, max_size=8))
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, texts: list[str]) -> None:
+    """Of tables with `--quoting csv`: what `auto` makes of them is test_quoting's."""
     path = write(tmp_path_factory.mktemp("round"), name, [(text, "x") for text in texts])
-    assert [example.text for example in read_labelled(path, LABELLED).examples] == texts
+    assert [example.text for example in read_labelled(path, LabelledInputConfig(quoting="csv")).examples] == texts
 
 
 @settings(max_examples=50, deadline=None)

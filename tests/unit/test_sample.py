@@ -47,3 +47,10 @@ def test_seeds_differ():
     first, again, other = (confidence_strata_mask(probabilities, 10, seed) for seed in (0, 0, 1))
     assert (first == again).all()
     assert (first != other).any()
+
+
+def test_texts_with_equal_probabilities_are_chosen_at_random():
+    """A corpus whose period is the step: in its order, systematic sampling would choose one kind only."""
+    hard = np.tile([[1.0, 0.0]], (400, 1))
+    chosen = np.flatnonzero(confidence_strata_mask(hard, 100, 0)) % 4
+    assert np.bincount(chosen, minlength=4).min() > 10

@@ -31,7 +31,7 @@ from distilshift.second_opinion import (
     SecondOpinion,
     bias_towards,
     features,
-    leave_one_out,
+    leave_copies_out,
     similarities,
 )
 from distilshift.shards import Rows
@@ -83,7 +83,7 @@ def asked(
         move = Move(np.array(shares), most, temperature=temperature)
         found = second_opinion.second_opinion(Rows([logits]), corpus, classifier, weight, move, seed=0, run=run)
         whole = np.array(found.whole[np.arange(len(texts))])
-    return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight)
+    return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight, found.distinct)
 
 
 def right(opinion: SecondOpinion, labels: NDArray[np.int64]) -> float:
@@ -137,14 +137,15 @@ def test_many_texts_learn_in_blocks(tmp_path: Path, classifier: Classifier, monk
     assert right(found, labels) > 0.85
 
 
-def test_leave_one_out_is_what_a_model_without_the_text_says():
+def test_a_text_is_predicted_by_a_model_without_it_and_its_copies():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(12, 5))
     targets = rng.normal(size=(12, 3))
     kernel = rows @ rows.T
-    found = leave_one_out(kernel, targets, 0.7)
+    copies = {0: np.array([0, 3, 7]), 3: np.array([0, 3, 7]), 7: np.array([0, 3, 7, 8]), 8: np.array([7, 8])}
+    found = leave_copies_out(kernel, targets, 0.7, copies)
     for index in range(12):
-        rest = np.delete(np.arange(12), index)
+        rest = np.delete(np.arange(12), copies.get(index, [index]))
         model = KernelRidge(alpha=0.7, kernel="precomputed").fit(kernel[np.ix_(rest, rest)], targets[rest])
         np.testing.assert_allclose(found[index], model.predict(kernel[index, rest][None])[0], atol=1e-10)
 

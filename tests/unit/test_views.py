@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from distilshift import views
 from distilshift.config import AdaptConfig
+from distilshift.data.batch import TokenStore
 from distilshift.data.corpus import open_corpus
-from distilshift.data.windows import windows_of
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.inference import forward_all
 from distilshift.losses.distil import mixture_logits
@@ -33,9 +33,10 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return load_classifier(str(make_checkpoint(tmp_path_factory.mktemp("views") / "checkpoint", "bert")), 16)
 
 
-def probabilities(classifier: Classifier, examples: list[Example]) -> torch.Tensor:
-    accelerator = make_accelerator(CONFIG)
-    store = classifier.tokenise(examples)
+def probabilities(classifier: Classifier, examples: list[Example], most: int = 1) -> torch.Tensor:
+    """Of each window."""
+    accelerator, rows = make_accelerator(CONFIG), classifier.windows(examples, most)
+    store = TokenStore.from_rows(rows.ids, rows.type_ids, classifier.tokenizer.pad_token_id)
     return torch.from_numpy(forward_all(classifier, store, accelerator.device, accelerator.autocast)["logits"]).softmax(
         1
     )
@@ -50,9 +51,9 @@ def test_long_texts_are_labelled_by_all_their_windows(teacher: Classifier, tmp_p
         whole, spans = (view.targets(np.arange(4)).softmax(1) for view in views)
         alone = torch.from_numpy(views[1].teacher_logits[np.arange(4)]).softmax(1)
     for index, example in enumerate(corpus):
-        windows = windows_of(example, 16, 3)
+        windows = probabilities(teacher, [example], 3)
         assert len(windows) == (1, 3, 1, 3)[index]
-        torch.testing.assert_close(whole[index], probabilities(teacher, windows).mean(dim=0), atol=1e-5, rtol=0)
+        torch.testing.assert_close(whole[index], windows.mean(dim=0), atol=1e-5, rtol=0)
     torch.testing.assert_close(spans, 0.25 * whole + 0.75 * alone, atol=1e-5, rtol=0)
 
 

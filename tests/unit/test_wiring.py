@@ -64,7 +64,7 @@ def labels(view: LabelledView) -> np.ndarray:
 def opinion(monkeypatch: pytest.MonkeyPatch) -> SecondOpinion:
     """What words say, whatever the texts."""
     said = np.random.default_rng(0).normal(size=(TEXTS, 2)).astype(np.float32)
-    found = SecondOpinion(Rows([said]), BIAS, 0.5, 0.5)
+    found = SecondOpinion(Rows([said]), BIAS, 0.5, 0.5, TEXTS)
     monkeypatch.setattr(pipeline, "second_opinion", lambda *_: found)
     return found
 
@@ -198,7 +198,7 @@ def test_a_stopped_run_is_not_continued_with_other_texts(
     teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(learning, "distil_student", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    texts = [f"a good thing number {index}" for index in range(20)]
+    texts = [f"a good thing number {index}" for index in range(60)]
     with pytest.raises(KeyboardInterrupt):
         adapt(teacher_bundle, texts, tmp_path / "s", **OPTIONS)
     with pytest.raises(RunError, match="got a change in texts"):

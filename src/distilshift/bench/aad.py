@@ -35,7 +35,7 @@ from distilshift.journal import fingerprint
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
 from distilshift.parallel import Batch, crew_of
-from distilshift.precision import make_accelerator
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded
 from distilshift.types import Example
@@ -158,9 +158,16 @@ def adapt_adversarially(
     classifier, temperature = raw_teacher(teacher, config.max_length)
     manifest = read_manifest(teacher)
     texts = fingerprint_examples([*source, *target])
-    key = identity("bench-aad", config, teacher=fingerprint(asdict(manifest)), texts=texts)
-    accelerator = make_accelerator(config)
-    with cpu_threads(config.threads), open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
+    inputs = {"teacher": fingerprint(asdict(manifest)), "texts": texts}
+    with (
+        own_accelerator(config) as accelerator,
+        cpu_threads(config.threads),
+        open_run(
+            run_path(output),
+            identity("bench-aad", config, where_computed(accelerator), **inputs),
+            crew=crew_of(accelerator),
+        ) as run,
+    ):
         classifier.model.to(accelerator.device)
         stores = [classifier.tokenise(texts) for texts in (target, source)]
         before = run.arrays("source-logits", lambda: _source_logits(classifier, stores[1], accelerator))

@@ -23,7 +23,7 @@ from distilshift.files import write_json
 from distilshift.journal import fingerprint
 from distilshift.pipeline import adapt
 from distilshift.source import teach
-from distilshift.stage import peak_memory_bytes, versions
+from distilshift.stage import code_sha256, peak_memory_bytes, versions
 from distilshift.types import Example
 
 
@@ -98,7 +98,7 @@ def run_cell(job: Job) -> None:
     inputs = Inputs(job.teacher, source, target, config, job.folders.work / "outputs")
     manifest = read_manifest(job.teacher, "teacher")
     # The name tells all that a run must not change under way, so that an older interrupted one is no obstacle.
-    key = fingerprint([job.identity(), asdict(manifest), versions()])
+    key = fingerprint([job.identity(), asdict(manifest), versions(), code_sha256()])
     output = job.folders.work / "cells" / f"{job.unfinished}-{key[:KEY_DIGITS]}"
     origin, data = _origin(job, manifest), job.target_sha256()  # now: data and code may change before the end
     require_labels(target, manifest.label_names, options["kind"].startswith("labels-of-target"))

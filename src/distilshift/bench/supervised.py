@@ -20,20 +20,13 @@ from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
 from distilshift.loop import loop_config, train_once
 from distilshift.parallel import crew_of
-from distilshift.precision import make_accelerator
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.run import RunDirectory, open_run
-from distilshift.source import SupervisedObjective
 from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
 from distilshift.student import build_student
+from distilshift.supervised import SupervisedObjective
 from distilshift.types import Example
 from distilshift.vocabulary import used_rows_only
-
-
-class LastWeights(SupervisedObjective):
-    """Cross-entropy; the weights of the last step stay, as in distillation: no text is spared to choose others."""
-
-    def after_epoch(self, epoch: int) -> None:
-        """Keep nothing."""
 
 
 def raw_teacher(bundle: Path, max_length: int) -> tuple[Classifier, float]:
@@ -67,14 +60,16 @@ def fine_tune(teacher: Path, examples: Sequence[Example], target_texts: int, con
     raw, _ = raw_teacher(teacher, config.max_length)
     with seeded(config.seed):
         student = build_student(raw, config.student, config.student_layers)
-    key = identity(
-        "bench-labels",
-        config,
-        teacher=fingerprint(asdict(read_manifest(teacher))),
-        texts=fingerprint_examples(examples),
-    )
-    accelerator = make_accelerator(config)
-    with cpu_threads(config.threads), open_run(run_path(output), key, crew=crew_of(accelerator)) as run:
+    inputs = {"teacher": fingerprint(asdict(read_manifest(teacher))), "texts": fingerprint_examples(examples)}
+    with (
+        own_accelerator(config) as accelerator,
+        cpu_threads(config.threads),
+        open_run(
+            run_path(output),
+            identity("bench-labels", config, where_computed(accelerator), **inputs),
+            crew=crew_of(accelerator),
+        ) as run,
+    ):
         _train(student, examples, equal_epochs(target_texts, len(examples), config), config, accelerator, run)
         write_classifier(output, student, config)
     return output
@@ -93,7 +88,8 @@ def _train(
     loop = loop_config("labels", config, epochs, config.distil_batch_size, config.distil_learning_rate)
     student.model.to(accelerator.device)
     with used_rows_only(student.model, [student.tokenise(examples)]) as (texts,):
-        objective = LastWeights(student, texts, labels, None, 0.0, accelerator.device)
+        # The weights of the last step stay, as in distillation: no text is spared to choose others.
+        objective = SupervisedObjective(student, texts, labels, 0.0, accelerator.device)
         train_once(student.model, objective, loop, accelerator, run)
 
 

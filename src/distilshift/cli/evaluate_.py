@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from distilshift.cli.options import chosen, config_options, printable
+from distilshift.cli.options import chosen, config_options, printable, source_of
 from distilshift.config import EvaluateConfig, resolve
 from distilshift.types import Evaluation
 
@@ -21,12 +21,14 @@ _MAX_WIDTH = 100_000
 
 @click.command(name="evaluate")
 @click.argument("bundle")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option("--json", "json_file", help="Also write the numbers to this file.")
 @click.option("--overwrite", is_flag=True, help="Replace that file.")
 @config_options(EvaluateConfig)
-def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **options: Any) -> None:
-    """Measure a BUNDLE on labelled DATA (CSV, TSV, JSONL or Parquet, .gz too).
+def command(bundle: str, data: tuple[str, ...], json_file: str | None, overwrite: bool, **options: Any) -> None:
+    """Measure a BUNDLE on labelled DATA.
+
+    DATA is a file (CSV, TSV, JSON, JSONL, Parquet, Arrow, also compressed), several, or a folder or a glob of them.
 
     A student is run as on the device; a teacher needs the train extra.
     """
@@ -35,9 +37,9 @@ def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **op
     from distilshift.files import require_apart, require_file_name, write_json
 
     if json_file:
-        require_apart(Path(json_file), bundle, data)
+        require_apart(Path(json_file), bundle, *data)
         require_file_name(Path(json_file), overwrite)
-    result = evaluate(bundle, data, config)
+    result = evaluate(bundle, source_of(data), config)
     try:
         if json_file:
             write_json(Path(json_file), asdict(result))
@@ -48,13 +50,13 @@ def command(bundle: str, data: str, json_file: str | None, overwrite: bool, **op
 def _show(result: Evaluation) -> None:
     console = Console()
     click.echo(
-        f"{result.examples} texts: accuracy {result.accuracy:.1%}, macro-F1 {result.macro_f1:.3f}, "
-        f"calibration error {result.calibration_error:.3f}, negative log-likelihood "
+        f"{result.examples} texts: accuracy {result.accuracy:.1%}, balanced accuracy {result.balanced_accuracy:.1%}, "
+        f"macro-F1 {result.macro_f1:.3f}, calibration error {result.calibration_error:.3f}, negative log-likelihood "
         f"{result.negative_log_likelihood:.3f} nats"
     )
     names = [Text(printable(name)) for name in result.label_names]
-    table = Table("label \\ predicted", *map(Column, names))
-    for name, row in zip(names, result.confusion, strict=True):
-        table.add_row(name, *map(str, row))
+    table = Table("label \\ predicted", *map(Column, names), "recall")
+    for name, row, recall in zip(names, result.confusion, result.class_recall, strict=True):
+        table.add_row(name, *map(str, row), "–" if recall is None else f"{recall:.1%}")
     widest = table.__rich_measure__(console, console.options.update(max_width=_MAX_WIDTH)).maximum
     Console(width=max(console.width, widest)).print(table)  # a line that wraps is read more easily than half a number

@@ -18,7 +18,7 @@ from distilshift.config import ImportConfig, resolve
 def command(checkpoint: str, output: str, overwrite: bool, **options: Any) -> None:
     """Turn a fine-tuned Hugging Face classifier (CHECKPOINT: folder or hub id) into a teacher bundle, without data."""
     config = resolve(ImportConfig, chosen(options))
-    from distilshift.source import import_checkpoint
+    from distilshift.importing import import_checkpoint
 
     bundle = import_checkpoint(checkpoint, output, config, overwrite=overwrite)
     click.echo(f"Teacher in {bundle}, imported without data: no statistics of its source.")

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 from distilshift.errors import ConfigError
 
@@ -20,14 +21,14 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def launched(num_processes: int, data: str) -> bool:
+def launched(num_processes: int, data: str | list[Path]) -> bool:
     """Run this command in so many processes, unless this is one of them; whether that was done.
 
     Exits with the code of the first process that fails.
 
     Args:
         num_processes: how many.
-        data: the file that all of them will read.
+        data: the files that all of them will read.
 
     Raises:
         ConfigError: it is standard input, which only one can.

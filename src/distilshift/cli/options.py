@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import rich_click as click
@@ -15,6 +16,11 @@ from distilshift.config import StageConfig, read_toml, resolve
 
 Command = Callable[..., Any]
 C = TypeVar("C", bound=StageConfig)
+
+
+def source_of(names: tuple[str, ...]) -> str | list[Path]:
+    """The arguments of a command that name its input: one as it is, several as files."""
+    return names[0] if len(names) == 1 else [Path(name) for name in names]
 
 
 def printable(text: str) -> str:
@@ -76,7 +82,7 @@ def stage_options(kind: type[C]) -> Callable[[Command], Command]:
 
 
 def config_options(kind: type[StageConfig]) -> Callable[[Command], Command]:
-    """Give a command one option a field of `kind`, each None unless the user sets it; see `chosen`."""
+    """Give a command one option a field of `kind`, each None or () unless the user sets it; see `chosen`."""
     hints = get_type_hints(kind, include_extras=True)
 
     def decorate(command: Command) -> Command:
@@ -93,7 +99,7 @@ def config_options(kind: type[StageConfig]) -> Callable[[Command], Command]:
 def chosen(values: dict[str, Any], config_file: str | None = None) -> dict[str, Any]:
     """The options that the user set: those of the file, overlaid by those of the command line."""
     from_file = read_toml(config_file) if config_file else {}
-    return from_file | {name: value for name, value in values.items() if value is not None}
+    return from_file | {name: value for name, value in values.items() if value not in (None, ())}
 
 
 def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
@@ -101,6 +107,8 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
     help_text = field.metadata["help"]
     if hint is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=help_text)
+    if get_origin(hint) is tuple:
+        return click.option(flag, field.name, type=param_type(get_args(hint)[0]), multiple=True, help=help_text)
     shown = "" if field.default is None else f" Default: {field.default}."
     return click.option(flag, field.name, type=param_type(hint), default=None, help=help_text + shown)
 

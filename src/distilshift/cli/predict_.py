@@ -2,73 +2,140 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from distilshift.cli.options import chosen, config_options
+from distilshift.cli.options import chosen, config_options, source_of
+from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import SURROGATE, shown
+from distilshift.data.sources import files_of, is_glob
 from distilshift.errors import DataError, OutputError
 from distilshift.files import new_file, output_errors, require_apart
 from distilshift.types import Example, Prediction
 
-READABLE = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz")
-Write = Callable[[Example, Prediction | None], None]
+if TYPE_CHECKING:
+    from distilshift.predict import Predictor
+
+# A slash, or an ending: whoever writes one more likely means a file than a text.
+_LIKE_A_PATH = re.compile(r"[/\\]|\.[a-z][a-z0-9]{0,9}$", re.IGNORECASE)
 
 
 @click.command(name="predict")
 @click.argument("bundle")
-@click.argument("source", default="-")
+@click.argument("source", nargs=-1)
+@click.option(
+    "--text", "texts", multiple=True, help="A text to label, in the place of SOURCE; may be given several times."
+)
 @click.option("-o", "--output", help="File to write, .jsonl or .csv; - for standard output, as by default.")
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv"]), help="Form of the output; by default the file's."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output file.")
 @config_options(PredictConfig)
-def command(bundle: str, source: str, output: str | None, form: str | None, overwrite: bool, **options: Any) -> None:
+def command(
+    bundle: str,
+    source: tuple[str, ...],
+    texts: tuple[str, ...],
+    output: str | None,
+    form: str | None,
+    overwrite: bool,
+    **options: object,
+) -> None:
     """Label texts with a student BUNDLE, without PyTorch.
 
-    SOURCE is a text, a file (TXT, CSV, TSV, JSONL, Parquet, .gz too), or - for standard input, a text a line.
-    Rows come out in input order, while later ones are still being read. With --skip-bad, a row that cannot be used
-    gets an empty label and its problem, so that output and input stay aligned.
+    SOURCE is a file (TXT, CSV, TSV, JSON, JSONL, Parquet, Arrow, also compressed), several, a folder or a glob of them,
+    or - for standard input, one text per line, which is the default. A SOURCE of several words that is neither a file
+    nor looks like one is a text.
+
+    Rows come out in input order, with the other columns of the input behind the prediction. With --skip-bad, a row that
+    cannot be used gets an empty label and its problem, so that output and input stay aligned; a blank line always does.
     """
     config = PredictConfig(**chosen(options))  # click has checked them, and pydantic would slow the start
     from distilshift.predict import Predictor
 
-    examples = _examples(source, config)
+    if source and texts:
+        raise click.UsageError("SOURCE and --text exclude each other.")
+    examples, files = _examples(source, texts, config)
     if output not in (None, "-"):
-        require_apart(Path(output), bundle, source if _exists(source) else None)
+        require_apart(Path(output), bundle, *files)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
-    with _writer(output, form, predictor.label_names, config.pair_column is not None, overwrite) as write:
+    waits = not source and not texts and sys.stdin is not None and sys.stdin.isatty()
+    if waits:
+        click.echo("Reading texts from the terminal, one per line; Ctrl-D ends them.", err=True)
+    at_once = config.line_buffered or waits
+    with _writer(output, form, predictor.label_names, config.pair_column is not None, overwrite, at_once) as write:
         empty = True
-        for example, prediction in predictor.stream(examples, config.batch_size):
+        for example, prediction in _predictions(predictor, examples, config.batch_size, at_once):
             write(example, prediction)
             empty = False
-        if empty and source != "-":  # an empty stream is an answer, an empty file a mistake
-            raise DataError(f"{source}: the file is empty", expected="at least one row", fix="check the path")
+        if empty and files:  # an empty stream is an answer, an empty file a mistake
+            raise DataError(f"{files[0]}: the file is empty", expected="at least one row", fix="check the path")
 
 
-def _examples(source: str, config: PredictConfig) -> Iterator[Example]:
+def _predictions(
+    predictor: Predictor, examples: Iterator[Example], batch_size: int, at_once: bool
+) -> Iterator[tuple[Example, Prediction | None]]:
+    if not at_once:
+        yield from predictor.stream(examples, batch_size)
+        return
+    for example in examples:
+        yield from predictor.stream([example], batch_size)
+
+
+def _examples(
+    source: tuple[str, ...], texts: tuple[str, ...], config: PredictConfig
+) -> tuple[Iterator[Example], list[str]]:
+    """What to label, and the files that it comes from."""
+    if len(source) == 1 and _is_text(source[0]):
+        source, texts = (), source
+    if texts:
+        if any(not text.strip() for text in texts):
+            raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
+        if config.pair_column is not None:
+            raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
+        return iter([Example(_typed(text)) for text in texts]), []
+    files = files_of(source_of(source or ("-",)))  # before there is an output, which a glob might match
+    examples = iter_examples(
+        [Path(str(file)) for file in files],
+        config,
+        pass_bad=config.skip_bad,
+        pass_blank=True,
+        keep_columns=True,
+        id_column=config.id_column,
+    )
+    return examples, [str(file) for file in files if file != "-"]
+
+
+def _is_text(source: str) -> bool:
+    """Whether an argument is a text rather than a file.
+
+    Raises:
+        DataError: it may be the name of a file that is not there.
+    """
     if not source.strip():
-        raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
+        return True
     if source == "-" or _exists(source):
-        return iter_examples(source, config, pass_bad=config.skip_bad)
-    if "\n" not in source and source.lower().endswith(READABLE):
-        fix = "check the path, or give a text that ends so through standard input"
-        raise DataError(f"{source} does not exist", expected="a file, as its ending says", fix=fix)
-    if config.pair_column is not None:
-        raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
-    return iter([Example(_typed(source))])
+        return False
+    if "\n" in source or (len(source.split()) > 1 and not _LIKE_A_PATH.search(source)):
+        return True
+    if is_glob(source):
+        return False
+    raise DataError(
+        f"{source}: no such file",
+        expected="a file, a folder, or a text of several words",
+        got=shown(source),
+        fix="check the path, or pass a text with --text",
+    )
 
 
 def _typed(text: str) -> str:
@@ -89,21 +156,28 @@ def _exists(source: str) -> bool:
 
 
 @contextmanager
-def _writer(output: str | None, form: str | None, names: list[str], paired: bool, overwrite: bool) -> Iterator[Write]:
+def _writer(
+    output: str | None, form: str | None, names: list[str], paired: bool, overwrite: bool, at_once: bool = False
+) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
     if output in (None, "-"):
         if sys.stdout is None:
             raise OutputError("cannot write standard output", got="it is closed", fix="open it, or pass --output")
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # as files are: a locale that lacks a character shall lose no row
-        with output_errors(Path("standard output")):
-            yield _row_writer(sys.stdout, form or "jsonl", names, paired)
-            sys.stdout.flush()
+            # UTF-8 as in files: a locale that lacks a character must not lose a row.
+            sys.stdout.reconfigure(encoding="utf-8", line_buffering=at_once or sys.stdout.line_buffering)
+        with output_errors(Path("standard output")), row_writer(sys.stdout, form or "jsonl", names, paired) as write:
+            yield write
         return
     path = Path(output)
     form = form or _form_of(path)
-    with output_errors(path), new_file(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as f:
-        yield _row_writer(f, form, names, paired)
+    with (
+        output_errors(path),
+        new_file(path, overwrite) as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+        row_writer(file, form, names, paired) as write,
+    ):
+        yield write
 
 
 def _form_of(path: Path) -> str:
@@ -114,32 +188,3 @@ def _form_of(path: Path) -> str:
         fix = "name it so, or pass --format"
         raise OutputError(f"{path.name} says another form", expected="the ending .jsonl or .csv", got=ending, fix=fix)
     return "csv"
-
-
-def _row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Write:
-    if form == "jsonl":
-
-        def write_json(example: Example, prediction: Prediction | None) -> None:
-            row: dict[str, Any] = {"text": example.text} | ({"pair": example.pair} if example.pair is not None else {})
-            row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
-            row |= {"problem": example.problem} if example.problem else {}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-        return write_json
-    rows = csv.writer(file)
-    columns = ["text", *(["pair"] if paired else []), "label", *names, "problem"]
-    if twice := [name for name in names if columns.count(name) > 1]:
-        raise OutputError(
-            "a class is called as a column is",
-            expected=f"no class of the name {', '.join(columns[: -len(names) - 1])} or problem",
-            got=", ".join(twice),
-            fix="pass --format jsonl",
-        )
-    rows.writerow(columns)
-
-    def write_csv(example: Example, prediction: Prediction | None) -> None:
-        texts = [example.text, example.pair or ""] if paired else [example.text]
-        shares = [prediction.probabilities[name] for name in names] if prediction else [""] * len(names)
-        rows.writerow([*texts, prediction.label if prediction else "", *shares, example.problem or ""])
-
-    return write_csv

@@ -53,6 +53,11 @@ class AdaptConfig(InputConfig, TrainingConfig):
     max_texts: Annotated[int, Ge(0)] = option(
         0, "Use only so many texts, with the same mix of predicted classes and confidences as all of them; 0: all."
     )
+    force: bool = option(
+        False,
+        "Accept fewer than 50 different target texts. The student then learns the teacher's labels unchanged: method "
+        "none, no feedback.",
+    )
     method: Method = option(
         "second-opinion",
         "How the teacher meets the target: none leaves its labels as they are (plain distillation is that with spans 0 "
@@ -157,7 +162,9 @@ class AdaptConfig(InputConfig, TrainingConfig):
         False, "Drop hidden units, as the encoder was trained with, while the teacher adapts and the student learns."
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
-    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+    weight_decay: Annotated[float, Ge(0)] = option(
+        0.01, "AdamW's decoupled weight decay; not for biases and normalization weights."
+    )
     min_agreement: Annotated[float, Ge(0), Le(1)] = option(
         0.99, "int8 becomes the default model only if it labels this share of target texts as fp32 does."
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Precision = Literal["auto", "fp32", "bf16"]
+Quoting = Literal["auto", "none", "csv"]
 
 C = TypeVar("C", bound="StageConfig")
 # Beyond these, libraries end in exceptions of their own.
@@ -47,8 +48,8 @@ class StageConfig:
         return {}
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved options as plain values, for provenance."""
-        return asdict(self)
+        """The resolved options as plain values, which are equal to themselves when they come back from JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def portable(self) -> dict[str, Any]:
         """`to_dict` for a bundle that travels: of a path on this machine, only the last name."""
@@ -63,6 +64,17 @@ class InputConfig(StageConfig):
     text_column: str = option("text", "Column that holds the text.")
     pair_column: str | None = option(None, "Column with the second text of a two-text task.")
     encoding: str = option("utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.")
+    delimiter: str | None = option(
+        None, "Character between cells, or `tab`. Default: as a `sep=` line, the header or the file name tells."
+    )
+    quoting: Quoting = option(
+        "auto",
+        "`csv`: double quotes enclose cells. `none`: they are ordinary characters. `auto`: csv for CSV, refusing cells "
+        "that may hold several rows; none for TSV, unless the whole file is quoted as CSV.",
+    )
+    header: bool = option(
+        True, "The first line of a CSV or TSV file names the columns; without it, columns are numbered from 0."
+    )
     max_chars: Annotated[int, Ge(0), Le(MAX_CHARS)] = option(
         50_000, "A longer text is an error: an unclosed quote, as a rule. 0 means no limit."
     )
@@ -75,7 +87,11 @@ class LabelledInputConfig(InputConfig):
 
     label_column: str = option("label", "Column that holds the label.")
     label_names: str | None = option(
-        None, "Names for numeric labels, as '0=negative,1=positive'; 'as-is' keeps the numbers as names."
+        None,
+        "Names for labels, as '0=negative,1=positive'; labels may share a name; 'as-is' keeps numbers as names.",
+    )
+    ignore_label: tuple[str | int, ...] = option(
+        (), "Leave out rows with this label, such as -1 where it means `no label`; may be given several times."
     )
 
 

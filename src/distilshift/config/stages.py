@@ -27,7 +27,9 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
     """Options of `teach`: labelled source texts to a teacher bundle."""
 
     base_model: str = option(
-        "minilm-l6", "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id."
+        "minilm-l6",
+        "Encoder: a packaged name (minilm-l6, minilm-l3, mpnet-base), a folder, or a hub id. A classifier's "
+        "own head is replaced by a new one, even if it has the same classes.",
     )
     validation: str | None = option(None, "File of validation rows; by default a stratified share is held out.")
     validation_fraction: Annotated[float, Gt(0), Lt(1)] = option(0.1, "Share held out where no file is given.")
@@ -37,21 +39,33 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = option(
         0.1, "Share of the target spread over all classes; adaptation needs a teacher that is not overconfident."
     )
+    class_weights: str | dict[str, float] = option(
+        "none",
+        "Weights of the classes in the loss: none, balanced (the rarer, the more), or numbers, as 'rare=5,common=1'.",
+    )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
-    weight_decay: Annotated[float, Ge(0)] = option(0.01, "AdamW's decoupled weight decay.")
+    weight_decay: Annotated[float, Ge(0)] = option(
+        0.01, "AdamW's decoupled weight decay; not for biases and normalization weights."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig(StageConfig):
     """Options of `import`: a fine-tuned classifier to a teacher bundle."""
 
-    max_length: Annotated[int, Ge(8)] = option(128, "Tokens of a text that the model sees, special ones included.")
+    max_length: Annotated[int, Ge(8)] | None = option(
+        None,
+        "Maximum number of tokens per text, special ones included; by default the limit that the checkpoint states.",
+    )
     label_names: str | None = option(None, "New names for its classes, as '0=negative,1=positive'.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoConfig(StageConfig):
-    """Options of `pareto`: what is compared. Those of `adapt` come from `--config`, in Python from a dict."""
+class ParetoConfig(InputConfig):
+    """Options of `pareto`: what is compared, and how its files are read.
+
+    Those of `adapt` come from `--config`, in Python from a dict; what they say of the files holds here, too.
+    """
 
     students: str = option(
         "base,small,small-2-layers,small-1-layer,tiny", "Names of the students to compare, from docs/edge.md."
@@ -61,6 +75,7 @@ class ParetoConfig(StageConfig):
     )
     label_column: str = option("label", "Column of that file that holds the label.")
     label_names: str | None = option(None, "Names for its numeric labels, as of `evaluate`.")
+    ignore_label: tuple[str | int, ...] = option((), "Leave out its rows with this label, as of `evaluate`.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +94,10 @@ class RuntimeConfig(StageConfig):
 class PredictConfig(InputConfig, RuntimeConfig):
     """Options of `predict`."""
 
+    id_column: str | None = option(None, "Keep only this column of the input; by default all are kept.")
+    line_buffered: bool = option(
+        False, "Label and write each text as soon as it is read, as for a pipe that stays open. Slower."
+    )
     skip_bad: bool = option(
         False, "Give rows that cannot be used an empty label and say their problem, instead of stopping."
     )

@@ -53,14 +53,15 @@ def require_usable(examples: Iterable[Example], *, labelled: bool) -> list[Examp
     return examples
 
 
-def named(examples: Iterable[Example], label_names: str | None) -> list[Example]:
-    """Labelled examples with their labels named as a file's are, by the option `label_names`.
+def named(examples: Iterable[Example], label_names: str | None, ignored: Iterable[str | int] = ()) -> list[Example]:
+    """Labelled examples with their labels named as a file's are, by the options `label_names` and `ignore_label`.
 
     Raises:
-        DataError: the option is malformed, or lacks a label.
+        DataError: an option is malformed, or there is no name for a label.
     """
-    name = label_namer(label_names)
-    return [replace(item, label=name(item.label, f"index {index}")) for index, item in enumerate(examples)]
+    name = label_namer(label_names, ignored)
+    renamed = (replace(item, label=name(item.label, f"index {index}")) for index, item in enumerate(examples))
+    return [item for item in renamed if item.label is not None]
 
 
 def telling_of_pairs(config: C, first: Example) -> C:

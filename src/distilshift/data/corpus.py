@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from distilshift.config import InputConfig
 from distilshift.data.check import as_example, require_usable
 from distilshift.data.read import iter_examples, read_examples
+from distilshift.data.sources import names_files, source_name
 from distilshift.errors import DataError
 from distilshift.types import Example
+
+# Different texts are counted up to this number: as many as any decision asks for. Memory does not grow with the corpus.
+MOST_DISTINCT = 500
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Corpus:
         name: how messages call it.
         size: number of texts.
         sha256: of all texts in order (hex).
+        distinct: number of different texts, up to `MOST_DISTINCT`; case and white space make no difference.
     """
 
     name: str
     size: int
     sha256: str
     _open: Callable[[], Iterable[Example]]
+    distinct: int
 
     def __len__(self) -> int:
         return self.size
@@ -68,18 +74,18 @@ class Corpus:
         return _counted(self.name, lambda: compress(self, chosen))
 
 
-def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
+def open_corpus(texts: str | Path | Sequence[Path] | Sequence[str] | Sequence[Example], config: InputConfig) -> Corpus:
     """Check all texts in one pass; nothing of them is kept but for standard input's and a sequence's.
 
     Args:
-        texts: a file as `iter_examples` takes it, or the texts themselves, whose labels are dropped.
+        texts: files as `iter_examples` takes them, or the texts themselves, whose labels are dropped.
         config: how a file is read.
 
     Raises:
         DataError: a text cannot be used, or there is none.
         MissingExtraError: a Parquet file, and pyarrow is not installed.
     """
-    if not isinstance(texts, str | Path):
+    if not names_files(texts):
         given: Any = texts
         if isinstance(given, Iterable):
             given = [replace(as_example(item), label=None) for item in given]
@@ -88,18 +94,26 @@ def open_corpus(texts: str | Path | Sequence[str] | Sequence[Example], config: I
     if str(texts) == "-":  # can be read only once
         kept = read_examples(texts, config).examples
         return _counted("standard input", lambda: kept)
-    corpus = _counted(str(texts), lambda: iter_examples(texts, config))
+    corpus = _counted(source_name(texts), lambda: iter_examples(texts, config))
     if not corpus.size:
         read_examples(texts, config)  # says why
     return replace(corpus, _open=lambda: iter_examples(texts, config, warn=False))
 
 
 def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:
-    count, digest = 0, hashlib.sha256()
+    count, digest, different = 0, hashlib.sha256(), set[bytes]()
     for example in open_texts():
         count += 1
         digest.update(_identity_of(example))
-    return Corpus(name, count, digest.hexdigest(), open_texts)
+        if len(different) < MOST_DISTINCT:
+            different.add(_plain_digest(example))
+    return Corpus(name, count, digest.hexdigest(), open_texts, len(different))
+
+
+def _plain_digest(example: Example) -> bytes:
+    """Tell texts apart that differ in more than case and white space."""
+    words = [part.casefold().split() for part in (example.text, example.pair or "")]
+    return hashlib.sha256(json.dumps(words).encode()).digest()
 
 
 def _identity_of(example: Example) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from distilshift.data.rows import RowError, listed, shown
+from distilshift.data.rows import ClassLabel, RowError, listed, shown
 from distilshift.errors import DataError
 
 AS_IS = "as-is"
@@ -16,20 +17,26 @@ AS_IS = "as-is"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_NUMERIC_CLASSES = 50
 _MAPPED = 10
+_SHARED = " (several may share a name)"
 
 
-def label_mapping(names: str) -> dict[str, str]:
+def label_mapping(names: str, *, distinct: bool = False) -> dict[str, str]:
     """Label to class name, from "0=negative,1=positive".
 
+    Args:
+        names: the option; several labels may share a name, as in "1=negative,2=negative,5=positive".
+        distinct: refuse a name that two labels share, as for the classes of a model.
+
     Raises:
-        DataError: an entry is not `label=name`, or a label or a name occurs twice.
+        DataError: an entry is not `label=name`, or a label (or with `distinct` a name) occurs twice.
     """
     entries = [entry.partition("=") for entry in names.split(",")]
     pairs = [(label.strip(), name.strip()) for label, _, name in entries]
     incomplete = next((entry for entry, pair in zip(entries, pairs, strict=True) if not all(pair)), None)
     if incomplete:
         raise _bad_mapping("an entry is not label=name", "".join(incomplete))
-    for what, values in zip(("label", "name"), zip(*pairs, strict=True), strict=True):
+    labels, class_names = zip(*pairs, strict=True)
+    for what, values in (("label", labels), ("name", class_names))[: 1 + distinct]:
         value, count = Counter(values).most_common(1)[0]
         if count > 1:
             raise _bad_mapping(f"a {what} occurs twice", value)
@@ -39,39 +46,63 @@ def label_mapping(names: str) -> dict[str, str]:
 def _bad_mapping(problem: str, got: str) -> DataError:
     return DataError(
         f"--label-names: {problem}",
-        expected="every label and every name once, as 0=negative,1=positive",
+        expected="every label once, as 0=negative,1=positive",
         got=shown(got),
         fix="correct it",
     )
 
 
-def label_namer(option: str | None) -> Callable[[Any, str], str]:
-    """A function of a raw label and its place that gives the class name.
+def label_namer(option: str | None, ignored: Iterable[str | int] = ()) -> Callable[[Any, str], str | None]:
+    """A function of a raw label and its place that gives the class name, or None for a label to be left out.
 
     It raises RowError for a blank or unusable label, and DataError for one that the mapping lacks.
 
     Args:
         option: `label_names` as configured.
+        ignored: labels, as the file has them, whose rows are left out.
 
     Raises:
         DataError: the option is malformed.
     """
-    if option is None or option.strip() == AS_IS:
-        return label_text
-    mapping = label_mapping(option)
+    as_is = option is not None and option.strip() == AS_IS
+    mapping = None if option is None or as_is else label_mapping(option)
+    left_out = {str(label).strip() for label in ignored}
 
-    def named(raw: Any, place: str) -> str:
-        label = label_text(raw, place)
-        if label not in mapping:
+    def named(raw: Any, place: str) -> str | None:
+        known = [label_text(raw, place)] if not isinstance(raw, ClassLabel) else _spellings(raw)
+        if left_out.intersection(known):
+            return None
+        if mapping is None:
+            return _own_name(raw, known, place, as_is)
+        found = next((label for label in known if label in mapping), None)
+        if found is None:
             raise DataError(
                 f"{place}: --label-names has no name for a label",
                 expected=f"one of {listed(list(mapping))}",
-                got=shown(label),
-                fix=f"`--label-names {option.strip()},{label}=NAME`, or remove the row",
+                got=shown(known[0]),
+                fix=f"`--label-names {str(option).strip()},{known[0]}=NAME`, or `--ignore-label {known[0]}`",
             )
-        return mapping[label]
+        return mapping[found]
 
     return named
+
+
+def _spellings(raw: ClassLabel) -> list[str]:
+    """A class label by its number, and by its name where it has one."""
+    return [str(raw.number), *([raw.name] if raw.name else [])]
+
+
+def _own_name(raw: Any, known: list[str], place: str, as_is: bool) -> str:
+    if as_is or not isinstance(raw, ClassLabel):
+        return known[0]
+    if raw.name is None:
+        raise DataError(
+            f"{place}: the file has no name for a label",
+            expected="one of the classes that its metadata name",
+            got=known[0],
+            fix=f"`--ignore-label {known[0]}` if it means no label, or name all with --label-names",
+        )
+    return raw.name
 
 
 def label_text(raw: Any, place: str) -> str:
@@ -100,21 +131,48 @@ def is_number(label: str) -> bool:
     return bool(_NUMBER.fullmatch(label))
 
 
-def check_label_names(labels: Iterable[str], name: str, option: str | None) -> None:
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """Distinct labels in order: by value if all of them are numbers, such as -1, 2 and 10; else alphabetically."""
+    distinct = set(labels)
+    if distinct and all(map(is_number, distinct)):
+        return sorted(distinct, key=lambda label: (float(label), label))
+    return sorted(distinct)
+
+
+def class_order(labels: Iterable[str], option: str | None) -> list[str]:
+    """The distinct class names in the order in which a classifier has them.
+
+    Classes that `label_names` gives to numbers keep the order of these numbers; others are in that of `sorted_labels`.
+
+    Args:
+        labels: class names, as `label_namer` gives them.
+        option: `label_names` as configured.
+    """
+    names = sorted_labels(labels)
+    if option is None or option.strip() == AS_IS:
+        return names
+    mapping = label_mapping(option)
+    if not all(map(is_number, mapping)):
+        return names
+    numbered = dict.fromkeys(mapping[number] for number in sorted_labels(mapping))
+    return sorted(names, key=list(numbered).index)
+
+
+def check_label_names(labels: Iterable[str], name: str, option: str | None, known: Sequence[str] = ()) -> None:
     """Refuse numbers as class names, unless they were asked for.
 
     Args:
         labels: the labels of a whole file.
         name: the file's, for messages.
         option: `label_names` as configured.
+        known: the classes of the bundle that the labels are for.
 
     Raises:
         DataError: all labels are numbers and nobody named them, or they are ratings on a continuous scale.
     """
-    distinct = set(labels)
-    if not distinct or not all(is_number(label) for label in distinct):
+    numbers = sorted_labels(labels)
+    if not all(map(is_number, numbers)):
         return
-    numbers = sorted(distinct, key=float)
     if len(numbers) > _MAX_NUMERIC_CLASSES and not all(float(number).is_integer() for number in numbers):
         raise DataError(
             f"{name}: labels look like ratings",
@@ -122,12 +180,15 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None) -> N
             got=f"{len(numbers)} distinct numbers from {numbers[0]} to {numbers[-1]}",
             fix="bin them into named classes, or name another column with --label-column",
         )
-    if option is None:
+    if numbers and option is None:
         raise DataError(
             f"{name}: labels are numbers",
             expected="class names",
             got=_plain(numbers),
-            fix=f"name them, as in `--label-names {_proposal(numbers)}`, or keep them with `--label-names {AS_IS}`",
+            fix=_as_known(numbers, known)
+            if known
+            else f"name them, as in `--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}, or keep them "
+            f"with `--label-names {AS_IS}`",
         )
 
 
@@ -140,3 +201,13 @@ def _proposal(numbers: Sequence[str]) -> str:
     if len(numbers) == 2:
         return f"{numbers[0]}=negative,{numbers[1]}=positive"
     return ",".join(f"{number}=class-{number}" for number in numbers)
+
+
+def _as_known(numbers: Sequence[str], known: Sequence[str]) -> str:
+    """How to name numbers by the classes of a bundle, whose order need not be theirs."""
+    if len(numbers) > len(known):
+        return f"give each number one of the bundle's classes ({', '.join(known)}) with --label-names"
+    counted = all(number.isdecimal() and int(number) < len(known) for number in numbers)
+    names = [known[int(number)] for number in numbers] if counted else known
+    mapping = ",".join(f"{number}={name}" for number, name in zip(numbers, names, strict=False))
+    return f"name them by the bundle's classes: `--label-names {shlex.quote(mapping)}`, if that is their order"

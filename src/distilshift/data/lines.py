@@ -28,7 +28,13 @@ _PACKED = {
     b"\x1f\x8b": ("gzip data", "let the name end in .gz"),
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "unpack it, or export it as .csv"),
     b"PAR1\x15": ("Parquet data", "let the name end in .parquet"),
+    b"ARROW1\0\0": ("Arrow data", "let the name end in .arrow"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard data", "let the name end in .zst"),
+    b"\xfd7zXZ\0": ("xz data", "let the name end in .xz"),
+    **{b"BZh%d1AY&SY" % level: ("bzip2 data", "let the name end in .bz2") for level in range(1, 10)},
 }
+# Bytes that cp1252 leaves undefined.
+_NOT_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 
 class Lines:
@@ -46,6 +52,11 @@ class Lines:
         self._undecodable: RowError | None = None
         self._record: list[str] | None = None
         self._waiting: deque[str] = deque()
+
+    @property
+    def record(self) -> list[str]:
+        """The lines since `begin_record`."""
+        return self._record or []
 
     @property
     def place(self) -> str:
@@ -76,6 +87,30 @@ class Lines:
             self._record.append(line)
         return line
 
+    def head(self) -> str:
+        """The first character that is not white space, or nothing; no line is taken."""
+        for line in iter(self._read, ""):
+            self._waiting.append(line)
+            if content := line.lstrip("\ufeff \t\r\n"):
+                return content[0]
+        return ""
+
+    def chars(self, count: int) -> str:
+        """Up to so many characters, without regard to lines; none at the end.
+
+        Raises:
+            DataError: one of their bytes cannot be decoded.
+        """
+        try:
+            text = self._waiting.popleft() if self._waiting else self._stream.read(count)
+        except UnicodeError as error:
+            raise self._undecoded(error) from None
+        if not text.isascii() and (match := _ESCAPED.search(text)):
+            byte = ord(match.group()) - 0xDC00
+            problem, named = f"{self.name}: a byte is not {self._stream.encoding}", self._encoding_fix(byte)
+            raise DataError(problem, expected=f"{self._stream.encoding} text", got=f"byte 0x{byte:02x}", fix=named)
+        return text
+
     def begin_record(self) -> None:
         """Remember the lines from here on, for `resume_after_first`."""
         self._record = []
@@ -101,8 +136,11 @@ class Lines:
         try:
             return self._stream.readline(self.limit or -1)
         except UnicodeError as error:
-            after = f"{self.name}: bytes after line {self.number} are not {self._stream.encoding}"
-            raise DataError(after, got=str(error), fix="name the encoding the file has with --encoding") from None
+            raise self._undecoded(error) from None
+
+    def _undecoded(self, error: UnicodeError) -> DataError:
+        after = f"{self.name}: bytes after line {self.number} are not {self._stream.encoding}"
+        return DataError(after, got=str(error), fix="name the encoding the file has with --encoding")
 
     def _is_cut(self, line: str) -> bool:
         return 0 < self.limit == len(line) and not line.endswith(("\n", "\r"))
@@ -119,13 +157,19 @@ class Lines:
 
     def _bad_byte(self, byte: int) -> RowError:
         encoding = self._stream.encoding
-        other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf-8"
         return RowError(
             f"{self.place}: a byte is not {encoding}",
             expected=f"{encoding} text",
             got=f"byte 0x{byte:02x}",
-            fix=f"`--encoding {other}`, if the file has that encoding, or pass --skip-bad",
+            fix=f"{self._encoding_fix(byte)}, or pass --skip-bad",
         )
+
+    def _encoding_fix(self, byte: int) -> str:
+        # cp1252 is what Excel writes: latin-1 with printable characters instead of C1 controls.
+        other = "cp1252" if codecs.lookup(self._stream.encoding).name == "utf-8" else "utf-8"
+        if other == "cp1252" and byte in _NOT_CP1252:
+            return "name the encoding the file has with --encoding"
+        return f"`--encoding {other}`, if the file has that encoding"
 
 
 @contextmanager
@@ -152,12 +196,12 @@ def open_lines(file: Opened, encoding: str, limit: int) -> Iterator[Lines]:
         except (LookupError, ValueError):
             raise DataError(
                 f"{file.name}: --encoding is not known",
-                expected="an encoding such as utf-8, latin-1 or utf-16",
+                expected="an encoding such as utf-8, cp1252 or utf-16",
                 got=repr(codec),
                 fix="correct it",
             ) from None
         stack.callback(text.detach)
-        head = stream.peek(8)
+        head = stream.peek(16)
         _check_head(head, file.name, canonical)
         if head.startswith(codecs.BOM_UTF8) and not canonical.startswith(_WIDE):
             stream.read(len(codecs.BOM_UTF8))

@@ -1,47 +1,79 @@
-"""Parquet to rows; pyarrow is imported when the first such file is read."""
+"""Parquet and Arrow files to rows; pyarrow is imported when the first such file is read."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import IO, Any
 
-from distilshift.data.rows import Row, RowError, attempts, require_columns, shown
+from distilshift.data.columns import SAMPLE_ROWS, Sample, require_columns
+from distilshift.data.rows import ClassLabel, Row, RowError, attempts, shown
 from distilshift.data.streams import Opened
 from distilshift.errors import DataError, MissingExtraError
 
 _BATCH_ROWS = 1024
 _SPOOL_BYTES = 2**24
+_ARROW_FILE = b"ARROW1"
 
 
-def parquet_rows(file: Opened, columns: Mapping[str, str]) -> Iterator[Row | RowError]:
+def parquet_rows(file: Opened, columns: Mapping[str, str], keep: bool = False) -> Iterator[Row | RowError]:
     """The rows of an opened Parquet file.
 
     Args:
         file: the file.
-        columns: role ("text", "pair", "label") to column name.
+        columns: role ("text", "pair", "label", "id") to column name.
+        keep: give each row its other columns, too.
 
     Raises:
         DataError: the file is damaged, or a column is missing or of the wrong type.
         MissingExtraError: pyarrow is not installed.
     """
     arrow, parquet = pyarrow()
-    with _seekable(file) as stream:
-        try:
-            table = parquet.ParquetFile(stream)
-            require_columns(file.name, columns, table.schema_arrow.names)
-            _check_types(arrow, table.schema_arrow, file.name, columns)
-            scalars = _scalars(table, columns)
-            yield from attempts(_reader(file.name, scalars))
-        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{file.name}: damaged, or not Parquet",
-                expected="Parquet data",
-                got=shown(str(error)),
-                fix="write or fetch the file again",
-            ) from None
+    with _seekable(file) as stream, _named_damage(arrow, file.name, "Parquet"):
+        table = parquet.ParquetFile(stream)
+
+        def batches(names: Sequence[str]) -> Iterator[Any]:
+            return table.iter_batches(batch_size=_BATCH_ROWS, columns=list(names))
+
+        yield from _rows(arrow, file.name, table.schema_arrow, batches, columns, keep)
+
+
+def arrow_rows(file: Opened, columns: Mapping[str, str], keep: bool = False) -> Iterator[Row | RowError]:
+    """The rows of an opened Arrow file, of the stream format as `datasets` writes it or of the file format.
+
+    Arguments and errors are those of `parquet_rows`.
+    """
+    arrow, _ = pyarrow()
+    with _seekable(file) as stream, _named_damage(arrow, file.name, "Arrow"):
+        is_file = stream.read(len(_ARROW_FILE)) == _ARROW_FILE
+        stream.seek(0)
+        reader = arrow.ipc.open_file(stream) if is_file else arrow.ipc.open_stream(stream)
+
+        def batches(names: Sequence[str]) -> Iterator[Any]:
+            whole = (map(reader.get_batch, range(reader.num_record_batches))) if is_file else iter(reader)
+            for batch in whole:
+                chosen = batch.select(list(names))
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    yield chosen.slice(start, _BATCH_ROWS)
+
+        yield from _rows(arrow, file.name, reader.schema, batches, columns, keep)
+
+
+@contextmanager
+def _named_damage(arrow: Any, name: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{name}: damaged, or not {kind}",
+            expected=f"{kind} data",
+            got=shown(str(error)),
+            fix="write or fetch the file again",
+        ) from None
 
 
 def pyarrow() -> tuple[Any, Any]:
@@ -89,17 +121,58 @@ def _check_types(arrow: Any, schema: Any, name: str, columns: Mapping[str, str])
 def _fits(types: Any, kind: Any, role: str) -> bool:
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return True
-    return role == "label" and (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+    return role == "id" or (
+        role == "label" and (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+    )
 
 
-def _scalars(table: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns.values())):
-        arrays = [batch.column(batch.schema.names.index(column)) for column in columns.values()]
+def _rows(
+    arrow: Any, name: str, schema: Any, batches: Any, columns: Mapping[str, str], keep: bool
+) -> Iterator[Row | RowError]:
+    def sample() -> Sample:
+        able = [column for column in schema.names if schema.names.count(column) == 1]
+        rows = list(islice(_scalars(batches(able), able), SAMPLE_ROWS))
+        return {column: [_plain(row[column]) for row in rows] for column in able}
+
+    require_columns(name, columns, schema.names, sample)
+    _check_types(arrow, schema, name, columns)
+    others = [column for column in schema.names if keep and column not in columns.values()]
+    wanted = [*columns.values(), *others]
+    classes = _class_names(schema, columns.get("label"))
+    return attempts(_reader(name, _scalars(batches(wanted), wanted), columns, others, classes))
+
+
+def _plain(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return None
+
+
+def _class_names(schema: Any, column: str | None) -> Sequence[str] | None:
+    """Names that the `datasets` library keeps for the numbers of a column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        kind, names = features[column]["_type"], [str(name) for name in features[column]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return names if kind == "ClassLabel" else None
+
+
+def _scalars(batches: Iterator[Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        arrays = [batch.column(batch.schema.names.index(column)) for column in names]
         for scalars in zip(*arrays, strict=True):
-            yield dict(zip(columns, scalars, strict=True))
+            yield dict(zip(names, scalars, strict=True))
 
 
-def _reader(name: str, scalars: Iterator[dict[str, Any]]) -> Any:
+def _reader(
+    name: str,
+    scalars: Iterator[dict[str, Any]],
+    columns: Mapping[str, str],
+    others: Sequence[str],
+    classes: Sequence[str] | None,
+) -> Any:
     number = 0
 
     def read() -> Row:
@@ -108,7 +181,8 @@ def _reader(name: str, scalars: Iterator[dict[str, Any]]) -> Any:
         number += 1
         place = f"{name}, row {number}"
         try:
-            return Row(place, {role: scalar.as_py() for role, scalar in values.items()})
+            wanted = {role: values[column].as_py() for role, column in columns.items()}
+            row = Row(place, wanted, {column: values[column].as_py() for column in others})
         except UnicodeDecodeError as error:
             raise RowError(
                 f"{place}: a byte is not utf-8",
@@ -116,5 +190,9 @@ def _reader(name: str, scalars: Iterator[dict[str, Any]]) -> Any:
                 got=f"byte 0x{error.object[error.start]:02x}",
                 fix="write the file again from decoded text, or pass --skip-bad",
             ) from None
+        if classes is not None and isinstance(wanted["label"], int):
+            index = wanted["label"]
+            wanted["label"] = ClassLabel(index, classes[index] if 0 <= index < len(classes) else None)
+        return row
 
     return read

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from distilshift.config import InputConfig
 from distilshift.data.formats import read_rows
+from distilshift.data.labels import is_number, sorted_labels
 from distilshift.data.lines import open_lines
+from distilshift.data.packed import unpacked_name
 from distilshift.data.parquet import pyarrow
 from distilshift.data.rows import Row, RowError, listed, shown
 from distilshift.data.streams import opened
@@ -28,6 +30,8 @@ NOT_CLASSES = frozenset({"id", "text", "pair", "label", "problem"})
 # In an npz file; the former is also the name of the object that `predict` writes to JSONL.
 PROBABILITIES, LABEL_NAMES = "probabilities", "label_names"
 TOLERANCE = 1e-3
+# Probabilities that were rounded to one, two or three decimals sum to 1 less exactly, but no worse than this.
+ROUNDED_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Probabilities:
 
     Attributes:
         name: the file's, for messages.
-        label_names: two or more, in the order of the columns.
-        rows: (texts, classes) float32, not negative, each row summing to 1.
+        label_names: two or more, in the order of the columns; by value where all of them are numbers.
+        rows: (texts, classes) float32 in the order of `label_names`, not negative, each row summing to 1.
         sha256: of the file (hex).
     """
 
@@ -50,8 +54,9 @@ class Probabilities:
 def read_probabilities(path: str | Path, encoding: str = "utf-8") -> Probabilities:
     """Read a CSV, TSV, JSONL, Parquet or npz file with a row a text and a column a class.
 
-    Columns named id, text, pair, label or problem are left out, so that what `predict` writes can be given as it is. In
-    an npz file `probabilities` is (texts, classes) and `label_names` (classes,).
+    Columns named id, text, pair, label or problem are left out, and where there are both of the latter what does not
+    stand between them, so that what `predict` writes can be given as it is. In an npz file `probabilities` is
+    (texts, classes) and `label_names` (classes,).
 
     Args:
         path: the file.
@@ -77,6 +82,9 @@ def read_probabilities(path: str | Path, encoding: str = "utf-8") -> Probabiliti
         )
     _require_probabilities(file, rows)
     scaled = rows / rows.sum(axis=1, keepdims=True)
+    if all(map(is_number, names)):  # then the file may have them in alphabetical order: 0, 1, 10, 2
+        order = [names.index(name) for name in sorted_labels(names)]
+        names, scaled = [names[column] for column in order], scaled[:, order]
     return Probabilities(str(file), names, scaled.astype(np.float32), sha256_of(file))
 
 
@@ -85,16 +93,27 @@ def _require_probabilities(file: Path, rows: NDArray[np.float64]) -> None:
         raise DataError(f"{file}: no row", expected="a row for each text", got="none", fix="check the path")
     with np.errstate(invalid="ignore"):  # infinities of both signs
         sums = rows.sum(axis=1)
-    wrong = ~np.isfinite(rows).all(axis=1) | (rows < 0).any(axis=1) | ~(abs(sums - 1) <= TOLERANCE)
+    tolerance = _tolerance(rows)
+    wrong = ~np.isfinite(rows).all(axis=1) | (rows < 0).any(axis=1) | ~(abs(sums - 1) <= tolerance)
     if wrong.any():
         first = int(wrong.argmax())
         raise DataError(
             f"{file}, row {first + 1}: not probabilities",
-            expected=f"finite numbers, 0 or more, that sum to 1 within {TOLERANCE}",
+            expected=f"finite numbers, 0 or more, that sum to 1 within {tolerance:g}",
             got=f"{', '.join(f'{value:g}' for value in rows[first][:8])}, sum {sums[first]:g}",
             fix="write probabilities, not logits or percentages; one row for each text, no row without them; "
             f"columns called {', '.join(sorted(NOT_CLASSES))} are no classes",
         )
+
+
+def _tolerance(rows: NDArray[np.float64]) -> float:
+    """How far a row's sum may be from 1: half a unit of the last decimal per class, where these are few."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        for decimals in (1, 2, 3):
+            # float32 columns hold no decimal exactly
+            if (abs(np.round(rows, decimals) - rows) < 1e-6).all() and not (np.round(rows) == rows).all():
+                return min(ROUNDED_TOLERANCE, max(TOLERANCE, rows.shape[1] * 0.5 / 10**decimals)) + 1e-9
+    return TOLERANCE
 
 
 def _text(file: Path, encoding: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -112,8 +131,8 @@ def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
     """The columns to read, and the classes in them."""
     with opened(file) as stream, open_lines(stream, encoding, 2**20) as lines:
         first = next(lines, "")
-    kind = PurePath(file.name.lower().removesuffix(".gz")).suffix
-    if kind in (".jsonl", ".ndjson"):
+    kind = PurePath(unpacked_name(file.name)).suffix
+    if kind in (".json", ".jsonl", ".ndjson"):
         record = _record(file, first)
         nested = record.get(PROBABILITIES)
         if isinstance(nested, dict):
@@ -121,6 +140,8 @@ def _columns(file: Path, encoding: str) -> tuple[list[str], list[str]]:
         found = list(record)
     else:
         found = _header(file, first, "\t" if kind == ".tsv" else ",")
+        if {"label", "problem"} <= set(found):  # as `predict` writes them: columns of its input stand elsewhere
+            found = found[found.index("label") : found.index("problem")]
     names = [name for name in found if name not in NOT_CLASSES]
     return names, names
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from distilshift.config import InputConfig, LabelledInputConfig
+from distilshift.data.characters import check_characters, usable_text
 from distilshift.data.formats import read_rows
 from distilshift.data.labels import check_label_names, label_mapping, label_namer
-from distilshift.data.rows import SURROGATE, Row, RowError, shown
-from distilshift.data.streams import Readable, display_name
+from distilshift.data.rows import BlankLineError, Row, RowError, shown
+from distilshift.data.sources import Source, files_of, source_name
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -27,20 +28,23 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("distilshift")
+_TEXTS = ("text", "pair")
 
 
 @dataclass
 class ReadReport:
-    """Counts of one pass over a file, up to date at every row.
+    """Counts of one pass over the files, up to date at every row.
 
     Attributes:
         rows: rows met so far.
         bad: those of them that cannot be used.
-        first_problem: what is wrong with the first of these, or None.
+        ignored: those left out for their label.
+        first_problem: what is wrong with the first bad one, or None.
     """
 
     rows: int = 0
     bad: int = 0
+    ignored: int = 0
     first_problem: str | None = None
 
     def count_bad(self, error: RowError) -> None:
@@ -63,75 +67,85 @@ class Texts:
 
 
 def iter_examples(
-    path: Readable,
+    path: Source,
     config: InputConfig,
     *,
     pass_bad: bool = False,
+    pass_blank: bool = False,
+    keep_columns: bool = False,
+    id_column: str | None = None,
     report: ReadReport | None = None,
     warn: bool = True,
 ) -> Iterator[Example]:
-    """Texts of a file, without labels, in constant memory.
+    """Texts of files, without labels, in constant memory.
 
-    Lines end at LF, CRLF or CR and nowhere else; blank lines are no rows in JSONL and in tables of several columns.
+    Lines end at LF, CRLF or CR and nowhere else. Blank lines are not rows in JSONL and in tables of several columns; in
+    plain text they are left out and counted.
 
     Args:
-        path: .txt (a text a line), .csv, .tsv, .jsonl, .ndjson or .parquet, each also with .gz;
-            "-" for texts on standard input; or an open handle, whose name tells the format (none: .txt).
-        config: how it is read.
+        path: .txt (one text per line), .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .arrow, each also with .gz,
+            .bz2, .xz or .zst; a folder or a glob of such files, a folder that `save_to_disk` wrote, or a list of Path
+            objects; "-" for texts on standard input; or an open handle, whose name tells the format (none: .txt).
+        config: how they are read.
         pass_bad: give a row that cannot be used as an Example with `problem` set, in its place.
+        pass_blank: give a blank line of plain text so, too, rather than leave it out.
+        keep_columns: fill `Example.columns` with the columns that have no role.
+        id_column: fill `Example.columns` with this column alone.
         report: counts to keep up to date, for the caller to read.
         warn: log at the end how many rows could not be used.
 
     Raises:
         DataError: for the options at once; while iterating for the file, or (without `skip_bad` and `pass_bad`) a row.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
-    columns = _columns(text=config.text_column, pair=config.pair_column)
-    return _examples(path, config, columns, None, pass_bad, report or ReadReport(), warn)
+    columns = _columns(text=config.text_column, pair=config.pair_column, id=id_column)
+    passing = _Passing(pass_bad, pass_bad or pass_blank, keep_columns and id_column is None)
+    return _examples(path, config, columns, None, passing, report or ReadReport(), warn)
 
 
 def iter_labelled(
-    path: Readable, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
+    path: Source, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
 ) -> Iterator[Example]:
-    """Texts of a file with their labels, in constant memory; otherwise as `iter_examples`.
+    """Texts of files with their labels, in constant memory; otherwise as `iter_examples`.
 
-    Labels are stripped and `label_names` applied. That they are not bare numbers only `read_labelled` can check.
+    Labels are stripped, `ignore_label` and `label_names` applied; without the latter, class names that a Parquet or
+    Arrow file has for its numbers hold. That labels are not bare numbers only `read_labelled` can check.
 
     Raises:
         DataError: as `iter_examples`; also where `label_names` is malformed or (even with `skip_bad`) lacks a label.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, label=config.label_column)
-    namer = label_namer(config.label_names)
-    return _examples(path, config, columns, namer, pass_bad, report or ReadReport())
+    namer = label_namer(config.label_names, config.ignore_label)
+    return _examples(path, config, columns, namer, _Passing(pass_bad, pass_bad, False), report or ReadReport())
 
 
-def read_examples(path: Readable, config: InputConfig) -> Texts:
-    """All texts of a file, without labels; arguments as `iter_examples`.
+def read_examples(path: Source, config: InputConfig) -> Texts:
+    """All texts of files, without labels; arguments as `iter_examples`.
 
     Raises:
         DataError: the file or a row cannot be used, or there is no usable row.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
     return _texts(path, tuple(iter_examples(path, config, report=report)), report)
 
 
-def read_labelled(path: Readable, config: LabelledInputConfig) -> Texts:
-    """All texts of a file with their labels; arguments as `iter_labelled`.
+def read_labelled(path: Source, config: LabelledInputConfig, known: Sequence[str] = ()) -> Texts:
+    """All texts of files with their labels; arguments as `iter_labelled`, `known` as of `check_label_names`.
 
     Raises:
         DataError: the file or a row cannot be used, there is no usable row, or all labels are numbers
             that `label_names` neither names nor keeps.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
     texts = _texts(path, tuple(iter_labelled(path, config, report=report)), report)
-    check_label_names((str(item.label) for item in texts.examples), display_name(path), config.label_names)
+    check_label_names((str(item.label) for item in texts.examples), source_name(path), config.label_names, known)
     return texts
 
 
-def require_classes(examples: Sequence[Example], path: Readable) -> None:
+def require_classes(examples: Sequence[Example], path: Source) -> None:
     """Check that there is something to tell apart, as training needs.
 
     Args:
@@ -144,7 +158,7 @@ def require_classes(examples: Sequence[Example], path: Readable) -> None:
     classes = sorted({str(item.label) for item in examples})
     if len(classes) < 2:
         raise DataError(
-            f"{display_name(path)}: too few classes",
+            f"{source_name(path)}: too few classes",
             expected="at least two",
             got=f"only {shown(classes[0])} in {len(examples)} rows" if classes else "none",
             fix="add rows of another class, or name another column with --label-column",
@@ -166,9 +180,9 @@ def _columns(**roles: str | None) -> dict[str, str]:
     return columns
 
 
-def _texts(path: Readable, examples: tuple[Example, ...], report: ReadReport) -> Texts:
+def _texts(path: Source, examples: tuple[Example, ...], report: ReadReport) -> Texts:
     if not examples:
-        name = display_name(path)
+        name = source_name(path)
         if report.first_problem is None:
             raise DataError(f"{name}: the file is empty", expected="at least one row", got="none", fix="check the path")
         raise DataError(
@@ -180,85 +194,75 @@ def _texts(path: Readable, examples: tuple[Example, ...], report: ReadReport) ->
     return Texts(examples, report.bad)
 
 
+@dataclass(frozen=True)
+class _Passing:
+    """Which rows come as examples with a problem instead of ending the reading, and whether columns come along."""
+
+    bad: bool
+    blank: bool
+    columns: bool
+
+
 def _examples(
-    path: Readable,
+    path: Source,
     config: InputConfig,
     columns: Mapping[str, str],
-    namer: Callable[[Any, str], str] | None,
-    pass_bad: bool,
+    namer: Callable[[Any, str], str | None] | None,
+    passing: _Passing,
     report: ReadReport,
     warn: bool = True,
 ) -> Iterator[Example]:
-    for row in read_rows(path, config, columns):
+    for row in (row for file in files_of(path) for row in read_rows(file, config, columns, passing.columns)):
         report.rows += 1
         try:
-            example = _example(row, columns, namer, config.max_chars)
+            example = _example(row, columns, namer, config)
         except RowError as error:
-            if not (config.skip_bad or pass_bad):
+            blank = isinstance(error, BlankLineError)
+            if not (config.skip_bad or passing.bad or blank):
                 raise
             report.count_bad(error)
-            if pass_bad:
-                yield Example(text="", problem=error.reason)
+            if passing.blank if blank else passing.bad:
+                yield Example(text="", problem=error.reason, columns=_carried(row, columns))
+            continue
+        if example is None:
+            report.ignored += 1
             continue
         yield example
-    if report.bad and warn:
-        action = "marked" if pass_bad else "left out"
-        name = display_name(path)
-        _LOG.warning("%s: %s %d of %d rows; the first: %s", name, action, report.bad, report.rows, report.first_problem)
+    if warn:
+        _warn(path, report, passing)
+
+
+def _warn(path: Source, report: ReadReport, passing: _Passing) -> None:
+    if report.bad:
+        action, of = "marked" if passing.blank else "left out", f"{report.bad} of {report.rows} rows"
+        _LOG.warning("%s: %s %s; the first: %s", source_name(path), action, of, report.first_problem)
+    if report.ignored:
+        _LOG.warning("%s: left out %d of %d rows for their label", source_name(path), report.ignored, report.rows)
 
 
 def _example(
-    row: Row | RowError, columns: Mapping[str, str], namer: Callable[[Any, str], str] | None, max_chars: int
-) -> Example:
+    row: Row | RowError,
+    columns: Mapping[str, str],
+    namer: Callable[[Any, str], str | None] | None,
+    config: InputConfig,
+) -> Example | None:
+    """The row as an example; None if its label is one to leave out."""
     if isinstance(row, RowError):
         raise row
-    values = dict(row.values)
-    raw_label = values.pop("label", None)
-    texts = {role: _usable(value, row.place, columns[role], max_chars) for role, value in values.items()}
-    label = namer(raw_label, row.place) if namer else None
+    label = namer(row.values["label"], row.place) if namer else None
+    if namer and label is None:
+        return None
+    texts = {
+        role: usable_text(row.values[role], row.place, columns[role], config) for role in _TEXTS if role in columns
+    }
     if label:
-        _check_characters(label, row.place, columns["label"])
-    return Example(text=texts["text"], pair=texts.get("pair"), label=label)
+        check_characters(label, row.place, columns["label"], config.encoding)
+    return Example(text=texts["text"], pair=texts.get("pair"), label=label, columns=_carried(row, columns))
 
 
-def _usable(value: Any, place: str, column: str, max_chars: int) -> str:
-    if not isinstance(value, str):
-        raise RowError(
-            f"{place}: {shown(column)} is not a text",
-            expected="a string",
-            got=shown(value),
-            fix="write it as a string, remove the row, or pass --skip-bad",
-        )
-    _check_characters(value, place, column)
-    if not value.strip():
-        raise RowError(
-            f"{place}: blank text",
-            expected=f"words in {shown(column)}",
-            got="only white space" if value else "an empty text",
-            fix="remove the row, or pass --skip-bad",
-        )
-    if 0 < max_chars < len(value):
-        raise RowError(
-            f"{place}: text too long",
-            expected=f"at most {max_chars:,} characters",
-            got=f"{len(value):,}",
-            fix="close a quote that was left open, raise --max-chars (0: no limit), or pass --skip-bad",
-        )
-    return value
-
-
-def _check_characters(value: str, place: str, column: str) -> None:
-    if "\0" in value:
-        raise RowError(
-            f"{place}: a NUL character in {shown(column)}",
-            expected="text",
-            got=shown(value),
-            fix="remove it, or pass --skip-bad; name the encoding (`--encoding utf-16-le`) if NULs are everywhere",
-        )
-    if not value.isascii() and (match := SURROGATE.search(value)):
-        raise RowError(
-            f"{place}: half a surrogate pair in {shown(column)}",
-            expected="whole characters",
-            got=f"\\u{ord(match.group()):04x} alone",
-            fix="write the character itself, remove the row, or pass --skip-bad",
-        )
+def _carried(row: Row | RowError, columns: Mapping[str, str]) -> dict[str, Any] | None:
+    """The columns that go with a row, where some were asked for."""
+    if isinstance(row, RowError):
+        return None
+    own = {columns["id"]: row.values["id"]} if "id" in columns else {}
+    return {**own, **row.others} or None

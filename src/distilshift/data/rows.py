@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
-import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from distilshift.errors import DataError
@@ -19,8 +16,6 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 60
 _LISTED = 20
-# Spelling alone would take "label" for "text".
-_NEVER_TEXT = {"class", "id", "idx", "index", "label", "labels", "rating", "score", "stars", "target"}
 
 
 class RowError(DataError):
@@ -32,17 +27,36 @@ class RowError(DataError):
         return str(DataError(self.problem, expected=self.expected, got=self.got))
 
 
+class BlankLineError(RowError):
+    """A blank line of a plain text file, which is never a reason to stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row as the file has it, unchecked.
 
     Attributes:
         place: file name and line or row number, for messages.
-        values: role ("text", "pair", "label") to the value found.
+        values: role ("text", "pair", "label", "id") to the value found.
+        others: the columns without a role, by name; filled only where the caller keeps them.
     """
 
     place: str
     values: Mapping[str, Any]
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLabel:
+    """A number whose name the file itself gives, as the `datasets` library writes it.
+
+    Attributes:
+        number: the class index.
+        name: its name; None for a number outside the classes, such as -1.
+    """
+
+    number: int
+    name: str | None
 
 
 def attempts(read: Callable[[], T]) -> Iterator[T | RowError]:
@@ -66,49 +80,3 @@ def listed(values: Sequence[Any]) -> str:
     """The first values, by `shown`, and how many more there are."""
     more = f" and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
     return ", ".join(shown(value) for value in values[:_LISTED]) + more
-
-
-def require_columns(place: str, columns: Mapping[str, str], found: Sequence[str]) -> None:
-    """Check the column names of a whole file.
-
-    Args:
-        place: file and line of the names, for messages.
-        columns: role to wanted column.
-        found: the file's column names.
-
-    Raises:
-        DataError: a column is missing, or a name occurs twice.
-    """
-    twice = [name for name, count in Counter(found).items() if count > 1 and name]
-    if twice:
-        raise DataError(
-            f"{place}: duplicate column {shown(twice[0])}",
-            expected="every column once",
-            got=listed(found),
-            fix="rename or remove one of them",
-        )
-    for role, column in columns.items():
-        if column not in found:
-            raise DataError(**missing_column(place, role, columns, found))
-
-
-def missing_column(place: str, role: str, columns: Mapping[str, str], found: Sequence[str]) -> dict[str, str]:
-    """The fields of the error that says a column is not there, and which one may be meant."""
-    return {
-        "problem": f"{place}: no {role} column",
-        "expected": f"a column {shown(columns[role])}",
-        "got": f"columns {listed(found)}" if found else "no columns",
-        "fix": _column_fix(role, columns, found),
-    }
-
-
-def _column_fix(role: str, columns: Mapping[str, str], found: Sequence[str]) -> str:
-    if len(found) == 1 and (separator := re.search("[;|\t,]", found[0])):
-        return f"the columns seem to be separated by {separator.group()!r}: save with commas as .csv, with tabs as .tsv"
-    free = {name.lower(): name for name in found if name and name not in columns.values()}
-    if role != "label":
-        free = {low: name for low, name in free.items() if low not in _NEVER_TEXT}
-    closest = difflib.get_close_matches(columns[role].lower(), free, n=1, cutoff=0.0)
-    if not closest:
-        return f"add the column, or name it with --{role}-column"
-    return f"`--{role}-column {shlex.quote(free[closest[0]])}`"

@@ -17,7 +17,8 @@ def confidence_strata_mask(probabilities: NDArray[np.floating], count: int, seed
     """A mask that chooses `count` texts with the same mix of predicted classes and confidences as all of them.
 
     Systematic sampling from a random start: texts are ordered by predicted class, then by confidence, and taken at
-    equal steps, so that each stratum, however fine, is represented by its share.
+    equal steps, so that each stratum, however fine, is represented by its share. Texts with equal confidences, as hard
+    labels have, are in random order.
 
     Args:
         probabilities: (texts, classes).
@@ -27,9 +28,9 @@ def confidence_strata_mask(probabilities: NDArray[np.floating], count: int, seed
     size = len(probabilities)
     if count >= size:
         return np.ones(size, bool)
-    order = np.lexsort((probabilities.max(axis=1), probabilities.argmax(axis=1)))
-    step = size / count
-    start = np.random.default_rng(seed).uniform(0, step)
+    generator, step = np.random.default_rng(seed), size / count
+    start = generator.uniform(0, step)
+    order = np.lexsort((generator.random(size), probabilities.max(axis=1), probabilities.argmax(axis=1)))
     mask = np.zeros(size, bool)
     mask[order[np.minimum((start + step * np.arange(count)).astype(np.int64), size - 1)]] = True
     return mask

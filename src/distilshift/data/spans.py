@@ -24,7 +24,11 @@ def random_span(text: str, rng: np.random.Generator, shortest: int, longest: int
 def random_spans(
     examples: Iterable[Example], *, shortest: int, longest: int, seed: int, view: int
 ) -> Iterator[Example]:
-    """One span of each example (of both texts of a pair), drawn anew for each `view`; labels are dropped."""
+    """One span of each example (of both texts of a pair), drawn anew for each `view`; labels are dropped.
+
+    A span with more tokens than the model sees, such as one of links, is truncated. Nothing is lost: its label is that
+    of the tokens that are left, and other spans begin elsewhere.
+    """
     rng = np.random.default_rng([seed, view])
     for example in examples:
         yield replace(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from distilshift.data.packed import PACKED, is_unpacking, named_damage, unpacked
 from distilshift.errors import DataError
 
 Readable = str | Path | IO[Any]
@@ -24,9 +24,10 @@ class Opened:
     Attributes:
         stream: its bytes, unpacked.
         name: how messages call it.
-        suffix: lower-case suffix without .gz, such as ".csv".
+        suffix: lower-case suffix without that of its compression, such as ".csv".
         encoding: its encoding where an open text handle has settled that, else None.
         seekable: whether `stream` can be read in any order.
+        again: opens it once more from its start, while this reading goes on; None where it can be read only once.
     """
 
     stream: IO[bytes]
@@ -34,6 +35,10 @@ class Opened:
     suffix: str
     encoding: str | None
     seekable: bool
+    again: Again | None = None
+
+
+Again = Callable[[], AbstractContextManager[Opened]]
 
 
 def display_name(path: Readable) -> str:
@@ -61,16 +66,40 @@ def opened(path: Readable) -> Iterator[Opened]:
         DataError: it cannot be opened or, within the block, read.
     """
     name = display_name(path)
-    with _named_errors(name), ExitStack() as stack:
+    with ExitStack() as stack:
+        stack.enter_context(_named_errors(name))
         handle, suffix = _handle(path, stack)
         stream, encoding = _as_bytes(handle)
-        # gzip.open names its handle after the packed file, whose bytes are unpacked by then.
-        gzipped = suffix.endswith(".gz") and not isinstance(stream, gzip.GzipFile)
-        if gzipped:
-            stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
-        kind = PurePath(suffix.removesuffix(".gz")).suffix
-        seekable = not gzipped and stream.seekable()
-        yield Opened(stream, name, kind, encoding, seekable)
+        packed = next((end for end in PACKED if suffix.endswith(end)), "")
+        # gzip.open and its like name their handles after the packed file, whose bytes are unpacked by then.
+        if packed and not is_unpacking(stream):
+            stack.enter_context(named_damage(name, packed))
+            rewinds = stream.seekable() and packed != ".zst"
+            stream = stack.enter_context(unpacked(stream, packed))
+            seekable = False
+        else:
+            rewinds = seekable = stream.seekable()
+        kind = PurePath(suffix.removesuffix(packed)).suffix
+        found = Opened(stream, name, kind, encoding, seekable)
+        if isinstance(path, (str, Path)):
+            again: Again | None = partial(opened, path) if Path(path).is_file() and not _is_stdin(path) else None
+        else:
+            again = _rewinding(found) if rewinds else None
+        yield replace(found, again=again)
+
+
+def _rewinding(file: Opened) -> Again:
+    """Read a handle from where it stood, and put it back."""
+    start = file.stream.tell()
+
+    @contextmanager
+    def again() -> Iterator[Opened]:
+        here = file.stream.tell()
+        file.stream.seek(start)
+        yield file
+        file.stream.seek(here)
+
+    return again
 
 
 def _handle(path: Readable, stack: ExitStack) -> tuple[Any, str]:
@@ -119,13 +148,6 @@ def _named_errors(name: str) -> Iterator[None]:
             expected="read permission",
             got="permission denied",
             fix="have it granted, as with `chmod u+r`",
-        ) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{name}: damaged gzip file",
-            expected="complete gzip data",
-            got=str(error),
-            fix="fetch or pack it again; if it is not packed, remove .gz from its name",
         ) from None
     except OSError as error:
         reason = error.strerror or str(error)

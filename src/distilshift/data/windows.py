@@ -1,59 +1,99 @@
-"""Windows of a long text, so that a model of limited length can read all of it."""
+"""Windows of a long text, so that a model of limited length can read all of it.
+
+Windows are runs of the tokenizer's own ids, so they are exact in every language and for any tokenizer.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distilshift.data.words import in_parts, word_count, words_of
-from distilshift.types import Example
-
-# Words that fit a model's token limit, in English prose with WordPiece tokens: a window that is a little longer loses
-# its last words, a shorter one costs one more pass.
-WORDS_A_TOKEN = 0.7
+# A cut moves to the start of a word if one is within this share of the room.
+SLACK = 1 / 8
 
 
-def window_count(example: Example, max_length: int, most: int) -> int:
-    """Windows that the text is read in: 1 where it fits, and for pairs, whose texts belong together."""
-    if example.pair is not None or most == 1:
-        return 1
-    return min(most, max(1, math.ceil(word_count(example.text) / (WORDS_A_TOKEN * max_length))))
+def windows_of(
+    sides: Sequence[list[int]], word_starts: Sequence[int], room: int, most: int, from_end: bool = False
+) -> Iterator[list[list[int]]]:
+    """Yield the token ids of each window, of one text or of a pair.
 
-
-def windows_of(example: Example, max_length: int, most: int) -> list[Example]:
-    """The text cut into windows of equal numbers of words; of a text with more than `most` of them, the first ones."""
-    count = window_count(example, max_length, most)
-    if count == 1:
-        return [example]
-    words = words_of(example.text)[: int(most * WORDS_A_TOKEN * max_length)]
-    return [Example(part) for part in in_parts(words, count)]
-
-
-def long_windows(examples: Iterable[Example], max_length: int, most: int) -> Iterator[Example]:
-    """The windows of those texts that need more than one."""
-    for example in examples:
-        if window_count(example, max_length, most) > 1:
-            yield from windows_of(example, max_length, most)
-
-
-def mean_over_windows(
-    own: NDArray[np.floating],
-    windows: NDArray[np.floating],
-    counts: NDArray[np.integer],
-) -> NDArray[np.float64]:
-    """Each text's probabilities: the mean over its windows, or its own where one window is all of it.
+    Of a pair, the longer text is cut; the shorter one is repeated in each window. If the shorter one takes more than
+    half of the room, the rest of it is not read. With one window this is the tokenizers' own rule, `longest_first`.
 
     Args:
-        own: (texts, classes), of the beginning of each text.
-        windows: (windows, classes), of the long texts' windows, in order.
-        counts: (texts,) windows of each text; the windows of those with 1 are not in `windows`.
+        sides: token ids of the text, or of both texts, without special tokens.
+        word_starts: by token id, 1 if the piece begins a word; see `starting_words`.
+        room: tokens that a window holds, without special tokens.
+        most: maximum number of windows; what does not fit into them is not read.
+        from_end: read the end of a text rather than its beginning where it is too long for all windows, as a model
+            does whose tokenizer truncates on the left.
     """
-    probabilities = np.array(own, np.float64)
-    long = np.flatnonzero(counts > 1)
-    if len(long):
-        starts = np.concatenate([[0], np.cumsum(counts[long])[:-1]])
-        probabilities[long] = np.add.reduceat(np.asarray(windows, np.float64), starts) / counts[long, None]
-    return probabilities
+    sizes = [len(side) for side in sides]
+    cut = max(range(len(sides)), key=lambda index: (sizes[index], index))
+    kept = [_part(side, room // 2, from_end) for side in sides]
+    if sum(sizes) <= room:
+        yield list(sides)
+        return
+    left = room - sum(len(side) for index, side in enumerate(kept) if index != cut)
+    long = _part(sides[cut], most * left, from_end)
+    for run in cuts(len(long), left, most, lambda place: bool(word_starts[long[place]])):
+        yield [long[run] if index == cut else side for index, side in enumerate(kept)]
+
+
+def _part(side: list[int], size: int, from_end: bool) -> list[int]:
+    return side[max(0, len(side) - size) :] if from_end else side[:size]
+
+
+def cuts(size: int, room: int, most: int, starts_word: Callable[[int], bool]) -> list[slice]:
+    """Cut a text of `size` tokens into as few runs as fit, of similar sizes.
+
+    Each run begins at a word if one begins close by. A text of more than `most` full runs is read up to there.
+
+    Args:
+        size: tokens of the text.
+        room: maximum number of tokens of a run.
+        most: maximum number of runs.
+        starts_word: whether the token at this position begins a word.
+    """
+    count = max(1, min(most, -(-size // room)))
+    slack, start, runs = int(room * SLACK), 0, []
+    for left in range(count - 1, 0, -1):
+        even = start + min(room, -(-(size - start) // (left + 1)))
+        # The runs that are left must hold the rest, unless the text is too long for that anyway.
+        first = max(even - slack, size - left * room if size <= most * room else 0)
+        last = min(even + slack, start + room)
+        near = (place for step in range(slack + 1) for place in (even - step, even + step))
+        end = next((place for place in near if first <= place <= last and starts_word(place)), even)
+        runs.append(slice(start, end))
+        start = end
+    return [*runs, slice(start, min(size, start + room))]
+
+
+def starting_words(vocabulary: Mapping[str, int]) -> bytes:
+    """Return, by token id, 1 if the piece begins a word and 0 if it continues one.
+
+    The vocabulary shows it: WordPiece marks pieces that continue a word, SentencePiece and byte-level BPE mark those
+    that begin one, and its own mark is much more frequent than the others. Without marks, every piece is a word.
+
+    Args:
+        vocabulary: ids by piece.
+    """
+    continues = {piece for piece in vocabulary if len(piece) > 2 and piece.startswith("##")}
+    begins = max(({piece for piece in vocabulary if piece.startswith(mark)} for mark in ("▁", "Ġ")), key=len)
+    found = bytearray(1 + max(vocabulary.values(), default=0))
+    for piece, number in vocabulary.items():
+        found[number] = piece in begins if len(begins) > len(continues) else piece not in continues
+    return bytes(found)
+
+
+def mean_over_windows(windows: NDArray[np.floating], counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the mean of each text's windows, (texts, classes).
+
+    Args:
+        windows: (windows, classes) probabilities, in the order of the texts.
+        counts: (texts,) windows of each text, 1 or more.
+    """
+    sums = np.add.reduceat(np.asarray(windows, np.float64), np.cumsum(counts) - counts)
+    return np.asarray(sums / counts[:, None], np.float64)

@@ -1,4 +1,4 @@
-"""The words of a text, as windows and spans count them, also where a script has no spaces between them."""
+"""The words of a text, as spans and parts count them, also where a script has no spaces between them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def words_of(text: str) -> list[str]:
 
 
 def word_count(text: str) -> int:
-    """The length of `words_of`, as fast as can be: a device asks it of every text."""
+    """The length of `words_of`, without making the words where white space separates them."""
     return len(text.split() if _is_spaced(text) else words_of(text))
 
 

@@ -21,6 +21,10 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+def _is_count(value: Any) -> bool:
+    return _is_whole(value, 0, 2**53)
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -69,12 +73,16 @@ _MANIFEST: dict[str, Check] = {
 }
 _STATISTICS: dict[str, Check] = {
     "class_prior": _are(_is_share),
-    "validation_confusion": _are(_are(lambda value: _is_whole(value, 0, 2**53))),
+    "validation_confusion": _are(_are(_is_count)),
     "validation_accuracy": _is_share,
     "temperature": lambda value: _is_number(value) and 1e-6 <= value <= 1e6,
     "validation_confidence": _or_none(_is_share),
     "atc_threshold": _or_none(_is_number),
     "atc_thresholds": _or_none(_are(_is_number)),
+    "balanced_accuracy": _or_none(_is_share),
+    "macro_f1": _or_none(_is_share),
+    "class_recall": _or_none(_are(_or_none(_is_share))),
+    "class_counts": _or_none(_are(_is_count)),
 }
 # What running a student reads of it; the rest is told, not used.
 _RUNTIME: dict[str, Check] = {
@@ -105,6 +113,7 @@ def _wrong_size(content: dict[str, Any]) -> str | None:
         return None
     confusion = known.get("validation_confusion", [])
     sizes = {len(confusion), *map(len, confusion)}
-    if len(known.get("class_prior", [])) != classes:
-        return "statistics.class_prior"
+    for name in ("class_prior", "class_recall", "class_counts"):
+        if known.get(name) is not None and len(known[name]) != classes:
+            return f"statistics.{name}"
     return "statistics.validation_confusion" if sizes != {classes} else None

@@ -27,6 +27,7 @@ _REDIRECTING = (
 )
 _HARMLESS: tuple[Any, ...] = (None, False, {}, [], "")
 _BUILT_IN_ATTENTION = frozenset({"eager", "sdpa"})
+_NAME_CLASSES = 'number the classes in id2label from "0" on, and give each a name in quotes'
 # The families' own names of the same sizes.
 _SIZES = {
     "hidden_size": ("hidden_size", "dim"),
@@ -64,7 +65,8 @@ def check_model_config(path: Path, held: int | None = None) -> dict[str, Any]:
     _check_classes(path, config)
     sizes = _sizes(path, config)
     if held is not None and (asked := parameters(sizes)) > held:
-        raise unsafe(path, f"sizes for {asked:,} parameters", f"at most the {held:,} that the weights hold")
+        fix = "put the config.json and the weights of one model together"
+        raise unsafe(path, f"sizes for {asked:,} parameters", f"at most the {held:,} that the weights hold", fix)
     return config
 
 
@@ -94,7 +96,8 @@ def _refuse_redirection(path: Path, config: dict[str, Any]) -> None:
         value = config.get(name)
         built_in = name.endswith("attn_implementation") and isinstance(value, str) and value in _BUILT_IN_ATTENTION
         if value not in _HARMLESS and not built_in:
-            raise unsafe(path, f"{name} {brief(value)}", "a model that needs no code but transformers' own")
+            fix = f"remove {name} from it if the model needs no such thing, or use another model"
+            raise unsafe(path, f"{name} {brief(value)}", "a model that needs no code but transformers' own", fix)
 
 
 def _check_classes(path: Path, config: dict[str, Any]) -> None:
@@ -105,9 +108,10 @@ def _check_classes(path: Path, config: dict[str, Any]) -> None:
     if names is None:
         return
     if not isinstance(names, dict) or not all(isinstance(value, str) for value in names.values()):
-        raise unsafe(path, f"id2label {brief(names)}", "a name for each class")
+        raise unsafe(path, f"id2label {brief(names)}", "a name for each class", _NAME_CLASSES)
     if set(names) != {str(index) for index in range(len(names))} or len(names) > MAX_CLASSES:
-        raise unsafe(path, f"id2label {brief(names)}", f"classes 0, 1, … and at most {MAX_CLASSES:,} of them")
+        expected = f"classes 0, 1, … and at most {MAX_CLASSES:,} of them"
+        raise unsafe(path, f"id2label {brief(names)}", expected, _NAME_CLASSES)
 
 
 def _sizes(path: Path, config: dict[str, Any]) -> dict[str, int]:

@@ -44,6 +44,7 @@ _DECODERS = frozenset(
         "WordPiece",
     }
 )
+_OTHER_MODEL = "use a model whose tokenizer has none but these"
 # Patterns that known tokenizers use; each takes time in proportion to the text.
 _REGEXES = frozenset({" {2,}", r"\s+", r"\n", r"\r"})
 
@@ -75,7 +76,7 @@ def _rules(path: Path, role: str, rule: Any, known: frozenset[str]) -> Iterator[
         return
     kind = rule.get("type") if isinstance(rule, dict) else rule
     if not isinstance(kind, str) or kind not in known:
-        raise unsafe(path, f"{role} {brief(kind)}", f"one of {', '.join(sorted(known))}")
+        raise unsafe(path, f"{role} {brief(kind)}", f"one of {', '.join(sorted(known))}", _OTHER_MODEL)
     if kind != "Sequence":
         yield rule
         return
@@ -88,7 +89,9 @@ def _check_pattern(path: Path, role: str, rule: dict[str, Any]) -> None:
     pattern = rule.get("pattern")
     regex = pattern.get("Regex") if isinstance(pattern, dict) else None
     if regex is not None and (not isinstance(regex, str) or regex not in _REGEXES):
-        raise unsafe(path, f"{role} with the pattern {brief(regex)}", "patterns that are known to be fast")
+        raise unsafe(
+            path, f"{role} with the pattern {brief(regex)}", "patterns that are known to be fast", _OTHER_MODEL
+        )
 
 
 def _check_normalizers(path: Path, normalizer: Any) -> None:
@@ -136,7 +139,7 @@ def _check_model(path: Path, model: Any) -> int:
         raise unsafe(path, f"model {brief(model)}", "a model")
     kind = model.get("type") or ("Unigram" if isinstance(model.get("vocab"), list) else None)
     if kind is not None and (not isinstance(kind, str) or kind not in _MODELS):
-        raise unsafe(path, f"model {brief(kind)}", f"one of {', '.join(sorted(_MODELS))}")
+        raise unsafe(path, f"model {brief(kind)}", f"one of {', '.join(sorted(_MODELS))}", _OTHER_MODEL)
     if model.get("max_input_chars_per_word") is not None:
         require_whole(path, "max_input_chars_per_word", model["max_input_chars_per_word"], 1, _MAX_WORD_CHARS)
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):

@@ -1,0 +1,114 @@
+"""The rows that `predict` writes: the prediction first, then the columns that the input brought."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from distilshift.errors import OutputError
+from distilshift.types import Example, Prediction
+
+Write = Callable[[Example, Prediction | None], None]
+
+# Given to an input's column whose name the output needs itself.
+PREFIX = "input_"
+_OWN = ("text", "pair", "label", "probabilities", "problem")
+
+
+@contextmanager
+def row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Iterator[Write]:
+    """A function that writes one row; at the end everything is flushed.
+
+    Args:
+        file: where to.
+        form: jsonl or csv.
+        names: the classes.
+        paired: CSV has a column for the second text.
+    """
+    if form == "jsonl":
+        yield lambda example, prediction: _write_json(file, example, prediction)
+    else:
+        table = _Table(file, names, paired)
+        yield table.write
+        table.close()
+    file.flush()
+
+
+def _write_json(file: TextIO, example: Example, prediction: Prediction | None) -> None:
+    row: dict[str, Any] = {"text": example.text} | ({"pair": example.pair} if example.pair is not None else {})
+    row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
+    row |= {"problem": example.problem} if example.problem else {}
+    carried = example.columns or {}
+    row |= {new: carried[name] for name, new in renamed(carried, _OWN).items()}
+    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def renamed(columns: Mapping[str, Any], taken: tuple[str, ...]) -> dict[str, str]:
+    """An input's column names to those in the output, which has some of its own."""
+    names: dict[str, str] = {}
+    used = {*taken, *columns}
+    for name in columns:
+        new = name
+        while new in taken or (new != name and new in used):
+            new = PREFIX + new
+        used.add(new)
+        names[name] = new
+    return names
+
+
+class _Table:
+    """A CSV file; its header waits for the first row that has columns to carry."""
+
+    def __init__(self, file: TextIO, names: list[str], paired: bool) -> None:
+        self._rows, self._names, self._paired = csv.writer(file), names, paired
+        self._own = ("text", *(["pair"] if paired else []), "label", *names, "problem")
+        if twice := [name for name in names if self._own.count(name) > 1]:
+            raise OutputError(
+                "a class is called as a column is",
+                expected=f"no class of the name {', '.join(self._own[: -len(names) - 1])} or problem",
+                got=", ".join(twice),
+                fix="pass --format jsonl",
+            )
+        self._carried: dict[str, str] | None = None
+        self._waiting: list[tuple[Example, Prediction | None]] = []
+
+    def write(self, example: Example, prediction: Prediction | None) -> None:
+        if self._carried is None:
+            if example.problem is not None and example.columns is None:
+                self._waiting.append((example, prediction))
+                return
+            self._begin(example.columns or {})
+        self._write(example, prediction)
+
+    def close(self) -> None:
+        """Write what still waits for a header."""
+        if self._carried is None:
+            self._begin({})
+
+    def _begin(self, columns: Mapping[str, Any]) -> None:
+        self._carried = renamed(columns, self._own)
+        self._rows.writerow([*self._own, *self._carried.values()])
+        for row in self._waiting:
+            self._write(*row)
+
+    def _write(self, example: Example, prediction: Prediction | None) -> None:
+        carried, columns = self._carried or {}, example.columns or {}
+        if new := [name for name in columns if name not in carried]:
+            raise OutputError(
+                "rows have different columns",
+                expected=f"in every row some of {', '.join(carried) or 'no other columns'}",
+                got=new[0],
+                fix="pass --format jsonl, or keep one column with --id-column",
+            )
+        texts = [example.text, example.pair or ""] if self._paired else [example.text]
+        shares = [prediction.probabilities[name] for name in self._names] if prediction else [""] * len(self._names)
+        others = [_cell(columns.get(name)) for name in carried]
+        label = prediction.label if prediction else ""
+        self._rows.writerow([*texts, label, *shares, example.problem or "", *others])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value

@@ -1,0 +1,137 @@
+"""What quotation marks mean in a table: whether a file is quoted as CSV, or quotes are ordinary characters in it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from distilshift.data.lines import Lines
+from distilshift.data.rows import RowError
+
+# What fits a C long everywhere.
+_NO_LIMIT = 2**31 - 1
+# csv keeps its limit in one variable of the process.
+_CSV_LIMIT = threading.RLock()
+_MAX_VALUES = 200
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Cells of one line whose quotes are ordinary characters; a blank line has none."""
+    content = line.rstrip("\r\n")
+    return content.split(delimiter) if content else []
+
+
+def parse_record(first: str, lines: Lines, delimiter: str) -> list[str]:
+    """Cells of the record that begins with `first`; more lines are taken while a quotation is open.
+
+    Raises:
+        csv.Error: the quotes are malformed, or a cell is longer than the limit of a line.
+    """
+    with _CSV_LIMIT:
+        before = csv.field_size_limit(lines.limit or _NO_LIMIT)
+        try:
+            return next(csv.reader(chain([first], lines), delimiter=delimiter, strict=True))
+        finally:
+            csv.field_size_limit(before)
+
+
+@dataclass
+class _Values:
+    """The values of one column, as far as they tell a column of classes or numbers from others."""
+
+    seen: set[str] = field(default_factory=set)
+    numeric: bool = True
+
+    def add(self, value: str) -> None:
+        value = value.strip()
+        self.numeric = self.numeric and bool(_NUMBER.fullmatch(value))
+        if len(self.seen) <= _MAX_VALUES:
+            self.seen.add(value)
+
+    def like(self, values: Sequence[str]) -> bool:
+        """Whether one of the values is a class of this column, or all are numbers as its own are."""
+        if self.numeric and self.seen and values:
+            return all(_NUMBER.fullmatch(value.strip()) for value in values)
+        return len(self.seen) <= _MAX_VALUES and any(value.strip() in self.seen - {""} for value in values)
+
+
+class Evidence:
+    """What all lines of a table tell about its quotes.
+
+    Attributes:
+        consistent: every quotation opens at the start of a cell and closes at the end of one, and all rows are as long
+            as the header.
+        needed: some line cannot be read with quotes as ordinary characters.
+    """
+
+    def __init__(self, lines: Lines, delimiter: str, headed: bool) -> None:
+        self.consistent, self.needed = True, False
+        self._delimiter, self._width = delimiter, 0
+        self._first, self._last = _Values(), _Values()
+        self._well_formed = _well_formed(delimiter)
+        for number, (cells, raw) in enumerate(self._records(lines)):
+            self._note(cells, raw, header=headed and not number)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the file is CSV beyond doubt: well-formed throughout, and unreadable otherwise."""
+        return self.consistent and self.needed
+
+    def hides_rows(self, raw: Sequence[str], cells: Sequence[str]) -> bool:
+        """Whether the lines of one record are likely rows of their own, which a stray quote joined.
+
+        They are where each has as many cells as the header, and the first or last cells of those inside the quotation
+        look like other values of their column.
+        """
+        split = [split_line(line, self._delimiter) for line in raw]
+        if self._width < 2 or any(len(line) not in (0, self._width) for line in split):
+            return False
+        long = next(index for index, cell in enumerate(cells) if "\n" in cell or "\r" in cell)
+        before = [line[0] for line in split[1:] if line] if long > 0 else []
+        after = [line[-1] for line in split[:-1] if line] if long < self._width - 1 else []
+        return self._first.like(before) or self._last.like(after)
+
+    def _records(self, lines: Lines) -> Iterator[tuple[list[str], list[str]]]:
+        while True:
+            lines.begin_record()
+            try:
+                first = next(lines)
+                cells = parse_record(first, lines, self._delimiter) if '"' in first else None
+                yield split_line(first, self._delimiter) if cells is None else cells, lines.record
+            except StopIteration:
+                return
+            except RowError:
+                continue
+            except csv.Error:
+                self.consistent = False
+                lines.resume_after_first()
+
+    def _note(self, cells: list[str], raw: list[str], header: bool) -> None:
+        self._width = self._width or len(cells)
+        text = "".join(raw)
+        if '"' not in text:
+            if len(cells) == self._width and not header:
+                self._first.add(cells[0])
+                self._last.add(cells[-1])
+            return
+        if len(cells) != self._width or not self._well_formed.fullmatch(text):
+            self.consistent = False
+            return
+        blank = self._width == 1  # where a blank line would be a blank text
+        counts = {len(split_line(line, self._delimiter)) for line in raw} - (set() if blank else {0})
+        self.needed = self.needed or header or counts != {self._width} or any('"' in cell for cell in cells)
+        if len(raw) == 1 and not header:
+            self._first.add(cells[0])
+            self._last.add(cells[-1])
+
+
+def _well_formed(delimiter: str) -> re.Pattern[str]:
+    """A record of RFC 4180: a cell is either quoted as a whole, with inner quotes doubled, or has no quote."""
+    mark = re.escape(delimiter)
+    cell = rf'(?:"(?:[^"]++|"")*+"|[^"{mark}\r\n]*+)'
+    return re.compile(rf"{cell}(?:{mark}{cell})*+[\r\n]*")

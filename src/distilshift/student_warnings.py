@@ -1,0 +1,110 @@
+"""Signs that a student is of little use, in sentences for the command line, the card and `AdaptResult.warnings`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distilshift.bundle import Statistics
+from distilshift.gate import MIN_DISTINCT
+from distilshift.target_facts import Target
+
+# A student that gives this share of the texts one label is of use only if they have hardly any other class.
+MAX_ONE_LABEL = 0.95
+# Share of the labels that it was taught which a student must keep.
+MIN_KEPT_LABELS = 0.8
+# Share of unknown word pieces from which on it is worth a remark.
+MAX_UNKNOWN_REMARK = 0.02
+# Texts that a class would be expected to have before its absence from the predictions means anything.
+EXPECTED_TEXTS = 5
+# Classes that are named at most.
+NAMED = 5
+
+
+def student_warnings(summary: dict[str, Any], sampled: int, target: Target, statistics: Statistics | None) -> list[str]:
+    """Return what a user must know before using the student; empty if nothing is wrong.
+
+    Args:
+        summary: of the student, with agreement and predicted shares of a sample of the target texts.
+        sampled: number of texts in that sample.
+        target: facts about the target texts.
+        statistics: of the teacher's bundle.
+    """
+    found = [
+        _too_few(target),
+        _one_label(summary["predicted_shares"]),
+        _forgotten(summary["teacher_agreement"]),
+        _unknown(target),
+        _never_by_teacher(summary["predicted_shares"], statistics),
+        _never_by_student(summary["predicted_shares"], sampled, statistics),
+    ]
+    return [each for each in found if each]
+
+
+def _too_few(target: Target) -> str:
+    if target.distinct is None or target.distinct >= MIN_DISTINCT:
+        return ""
+    return (
+        f"There are only {target.distinct} different target texts, fewer than {MIN_DISTINCT}: too few to adapt to or "
+        "to learn from. The student learned the teacher's plain labels."
+    )
+
+
+def _one_label(shares: dict[str, float]) -> str:
+    name, share = max(shares.items(), key=lambda entry: entry[1])
+    if share < MAX_ONE_LABEL:
+        return ""
+    return (
+        f"The student labels {share:.0%} of the target texts {name!r}. Unless nearly all of them are, it has not "
+        "learned to tell the classes apart."
+    )
+
+
+def _forgotten(kept: float) -> str:
+    if kept >= MIN_KEPT_LABELS:
+        return ""
+    return (
+        f"The student keeps only {kept:.0%} of the labels that it was taught. Give more texts, raise --distil-epochs, "
+        "or choose a larger --size."
+    )
+
+
+def _unknown(target: Target) -> str:
+    if target.unknown_share < MAX_UNKNOWN_REMARK:
+        return ""
+    kinds = ", ".join(target.unknown_kinds)
+    return (
+        f"{target.unknown_share:.1%} of the word pieces in the target texts are unknown to the teacher's tokenizer "
+        f"({kinds}), and all unknown pieces look the same to it. If they matter, replace them by words (such as "
+        "':smile:' for an emoji), or use an encoder with a vocabulary for them."
+    )
+
+
+def _never_by_teacher(shares: dict[str, float], statistics: Statistics | None) -> str:
+    if statistics is None:
+        return ""
+    confusion = np.array(statistics.validation_confusion)
+    never = (confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0)
+    if not never.any():
+        return ""
+    return (
+        f"The teacher never predicted {_named(list(shares), never)} on its own held-out texts, and neither it nor its "
+        "student can be trusted to. Teach it with more rows of that kind, or with balanced classes."
+    )
+
+
+def _never_by_student(shares: dict[str, float], sampled: int, statistics: Statistics | None) -> str:
+    usual = np.array(statistics.class_prior) if statistics else np.full(len(shares), 1 / len(shares))
+    never = (np.array(list(shares.values())) == 0) & (usual * sampled >= EXPECTED_TEXTS)
+    if not never.any():
+        return ""
+    return f"The student predicts {_named(list(shares), never)} for none of {sampled:,} target texts."
+
+
+def _named(names: Sequence[str], chosen: NDArray[np.bool_]) -> str:
+    found = [repr(name) for name, wanted in zip(names, chosen, strict=True) if wanted]
+    rest = len(found) - NAMED
+    return ", ".join(found[:NAMED]) + (f" and {rest} other classes" if rest > 0 else "")

@@ -1,0 +1,58 @@
+"""Labels that are not a bundle's: the advice names the bundle's classes, and works when it is followed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from distilshift import evaluate
+from distilshift.bundle import read_manifest
+from distilshift.errors import DataError
+
+WORDS = ["good film", "bad book", "nice plot"]
+
+
+def labelled(folder: Path, labels: list[str]) -> Path:
+    path = folder / "labelled.csv"
+    rows = [f"{WORDS[index % 3]} {index},{label}" for index, label in enumerate(labels * 3)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+def advised(bundle: Path, path: Path) -> str:
+    """The value of --label-names that an error proposes."""
+    with pytest.raises(DataError) as caught:
+        evaluate(bundle, path)
+    assert "class-" not in str(caught.value)
+    assert "as-is" not in str(caught.value)  # with which no label would be the bundle's
+    return shlex.split(re.search(r"--label-names ([^`]+)", str(caught.value.fix)).group(1))[0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("labels", [["0", "1"], ["1"], ["-1", "1"], ["1", "2"], ["4"]])
+def test_numbers_are_named_by_the_bundles_classes(teacher_bundle: Path, tmp_path: Path, labels: list[str]):
+    path = labelled(tmp_path, labels)
+    names = advised(teacher_bundle, path)
+    classes = read_manifest(teacher_bundle).label_names
+    wanted = [classes[1]] if labels == ["1"] else classes[: len(labels)]
+    assert names == ",".join(f"{label}={name}" for label, name in zip(labels, wanted, strict=True))
+    assert evaluate(teacher_bundle, path, label_names=names).examples == 3 * len(labels)
+
+
+def test_more_numbers_than_classes_get_no_guess(teacher_bundle: Path, tmp_path: Path):
+    classes = ", ".join(read_manifest(teacher_bundle).label_names)
+    with pytest.raises(DataError, match=rf"one of the bundle's classes \({classes}\) with --label-names"):
+        evaluate(teacher_bundle, labelled(tmp_path, ["1", "2", "3"]))
+
+
+def test_labels_of_another_case_are_renamed_as_advised(teacher_bundle: Path, tmp_path: Path):
+    classes = read_manifest(teacher_bundle).label_names
+    path = labelled(tmp_path, [classes[0].upper(), classes[1]])
+    names = advised(teacher_bundle, path)
+    assert evaluate(teacher_bundle, path, label_names=names).examples == 6
+
+
+def test_labels_that_are_like_none_get_the_form_alone(teacher_bundle: Path, tmp_path: Path):
+    assert advised(teacher_bundle, labelled(tmp_path, ["joy", "anger"])) == "THEIRS=OURS,..."
