@@ -43,6 +43,7 @@ browser:
 soak: $(VENV)/.dev
 	$(BIN)/python benchmarks/soak.py --kills 32
 	$(BIN)/python benchmarks/fuzz.py --cases 4200
+	$(BIN)/python benchmarks/scan_fuzz.py --cases 100000
 	$(BIN)/python benchmarks/degenerate.py
 
 lock: $(VENV)/.dev

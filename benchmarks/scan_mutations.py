@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -294,5 +295,6 @@ class Mutator:
         case = Case(taken_apart(self._seeds[name]), list(self._apart.values()), rng)
         _STRUCTURED[kind](case)
         if rng.random() < 0.2:
-            rng.choice(list(_STRUCTURED.values()))(case)
+            with suppress(LookupError):  # what it would change may be gone
+                rng.choice(list(_STRUCTURED.values()))(case)
         return Mutated(kind, name, put_together(case.model))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from distilshift.evaluation import evaluate
     from distilshift.front import pareto
     from distilshift.importing import import_checkpoint
+    from distilshift.inspection import inspect
+    from distilshift.packing import pack
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.progress import disable_progress_bars, enable_progress_bars
@@ -64,6 +66,8 @@ _HOMES = {
     "enable_progress_bars": "progress",
     "evaluate": "evaluation",
     "import_checkpoint": "importing",
+    "inspect": "inspection",
+    "pack": "packing",
     "pareto": "front",
     "teach": "source",
 }
@@ -97,6 +101,8 @@ __all__ = [
     "enable_progress_bars",
     "evaluate",
     "import_checkpoint",
+    "inspect",
+    "pack",
     "pareto",
     "teach",
 ]

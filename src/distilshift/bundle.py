@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from distilshift.errors import BundleError, UnsafeError
@@ -15,10 +15,19 @@ from distilshift.files import MARK, sha256_of, staged_folder, write_json
 from distilshift.scan.folder import check_file
 from distilshift.scan.json_file import read_object
 from distilshift.scan.manifest import wrong_value
-from distilshift.scan.names import EXECUTABLE_SUFFIXES, MAX_FILES, require_name
+from distilshift.scan.names import (
+    EXECUTABLE_SUFFIXES,
+    MAX_FILES,
+    METADATA_FOLDERS,
+    is_loadable,
+    require_name,
+    require_no_archive,
+)
 from distilshift.wrong_bundle import no_bundle, other_kind
 
 MANIFEST = MARK
+# For people: changing it does no harm, and hubs invite to it.
+CARD = "README.md"
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -188,7 +197,20 @@ def _from_json(bundle: Path, content: dict[str, Any]) -> Manifest:
         raise _damaged(bundle / MANIFEST, str(error)) from None
 
 
-def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None, *, scan: bool = True) -> None:
+@dataclass(frozen=True)
+class Verified:
+    """What a sound bundle has besides what its manifest says.
+
+    Attributes:
+        unlisted: files that no loader reads and that the manifest does not list, and folders of such (`.git/`).
+        edited: listed files for people to read that were changed since: the card.
+    """
+
+    unlisted: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+
+
+def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None, *, scan: bool = True) -> Verified:
     """Check the files a manifest lists against their hashes, and that nothing there could harm whoever loads it.
 
     The hashes find damage; whoever makes a bundle makes them, too. So each file is looked at before anything loads it.
@@ -199,38 +221,74 @@ def verify(bundle: Path, manifest: Manifest, only: tuple[str, ...] | None = None
         only: just these files, for a start that reads no others.
         scan: look at what is in them, too; off where the caller does.
 
+    Returns:
+        what is harmless and yet not as it was made; of the whole folder if `only` is None.
+
     Raises:
-        BundleError: naming the first file that is missing, changed, foreign, or leads out of the bundle.
+        BundleError: naming the first file that is missing, changed, leads out of the bundle, or is not listed although
+            something could load it.
         UnsafeError: a file is not what its name says, or could harm whoever loads it.
     """
     if len(manifest.files) > MAX_FILES:
         raise _damaged(bundle / MANIFEST, f"{len(manifest.files):,} files listed")
     for name in manifest.files:
         require_name(bundle, name)
+    edited = []
     for name in only if only is not None else sorted(manifest.files):
         path = bundle / name
         if name not in manifest.files:
             raise _damaged(path, "the manifest does not list it")
         if not path.is_file():
             raise _damaged(path, "it is missing")
-        if not path.resolve().is_relative_to(bundle.resolve()):
+        if not _is_within(path, bundle):
             raise _damaged(path, "it leads out of the bundle")
         if sha256_of(path) != manifest.files[name]:
-            raise _damaged(path, f"its sha256 is not the manifest's {manifest.files[name][:12]}…")
+            if name != CARD:
+                raise _damaged(path, f"its sha256 is not the manifest's {manifest.files[name][:12]}…")
+            edited.append(name)
         if scan:
             check_file(path)
-    if only is None:
-        _refuse_foreign(bundle, manifest)
+    return Verified(tuple(_unlisted(bundle, manifest)) if only is None else (), tuple(edited))
 
 
-def _refuse_foreign(bundle: Path, manifest: Manifest) -> None:
-    folders = {parent for name in manifest.files for parent in (bundle / name).parents}
-    for path in bundle.rglob("*"):
-        name = path.relative_to(bundle).as_posix()
-        if name == MANIFEST or name in manifest.files or (path in folders and not path.is_symlink()):
-            continue
-        if path.suffix in EXECUTABLE_SUFFIXES or path.is_symlink():
-            raise BundleError(
-                f"{path} does not belong to the bundle", got="a file that could run code", fix="remove it"
-            )
-        raise BundleError(f"{path} does not belong to the bundle", fix="remove it, or copy the bundle again")
+def _is_within(path: Path, bundle: Path) -> bool:
+    """Whether a file lies in the bundle, or where the hub's cache has the files of its snapshots.
+
+    That is `blobs` beside `snapshots`, for a bundle that is a folder of `snapshots`.
+    """
+    target, folder = path.resolve(), bundle.resolve()
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else None
+    return target.is_relative_to(folder) or target.parent == blobs
+
+
+def _unlisted(bundle: Path, manifest: Manifest) -> Iterator[str]:
+    """The harmless files that the manifest does not list.
+
+    Raises:
+        BundleError: one could be loaded, or leads out of the bundle.
+        UnsafeError: one is an archive, a pickle or a program by its content.
+    """
+    known = {MANIFEST, *manifest.files}
+    known |= {parent.as_posix() for name in manifest.files for parent in PurePosixPath(name).parents}
+    waiting = [bundle]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            name = path.relative_to(bundle).as_posix()
+            if path.is_symlink() and not (path.is_file() and _is_within(path, bundle)):
+                raise _foreign(path, "a link")
+            if path.is_dir():
+                is_metadata = name in METADATA_FOLDERS
+                waiting += [] if is_metadata else [path]
+                if name not in known:
+                    yield f"{name}/"
+            elif name not in known:
+                if path.suffix.lower() in EXECUTABLE_SUFFIXES:
+                    raise _foreign(path, "a file that could run code")
+                if not path.is_file() or is_loadable(path.name):
+                    raise _foreign(path, "a file that a loader could take for a part of the model")
+                require_no_archive(path)
+                yield name
+
+
+def _foreign(path: Path, got: str) -> BundleError:
+    return BundleError(f"{path} does not belong to the bundle", got=got, fix="remove it, or copy the bundle again")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from distilshift.scan.model_config import MAX_LAYERS
 from distilshift.scan.tensors import Shapes
 
 _BASE = re.compile(r"(bert|roberta|mpnet|electra|distilbert)\.")
 _LAYER = r"(?:encoder|transformer)\.layer\.(\d+)\."
 _ATTENTION = r"attention\.(?:self\.|attn\.|output\.)?(?:query|key|value|q|k|v|o|q_lin|k_lin|v_lin|out_lin|dense)"
-_NORMS = r"(?:attention\.output\.LayerNorm|attention\.LayerNorm|output\.LayerNorm|sa_layer_norm|output_layer_norm)"
+_NORMS = (
+    r"(?:attention\.output\.LayerNorm|attention\.LayerNorm|output\.LayerNorm|sa_layer_norm|output_layer_norm"
+    r"|(?:attention\.)?ln)"  # Megatron's, which come before what they serve
+)
 # A name, without the encoder's own, to the sizes of its sides: vocabulary, positions, types, embedding, hidden, inner,
 # classes, buckets, attention heads.
 _RULES = {
@@ -19,6 +23,7 @@ _RULES = {
     r"embeddings\.token_type_embeddings\.weight": "te",
     r"embeddings\.(?:position_ids|token_type_ids)": "1p",
     r"embeddings\.LayerNorm\.(?:weight|bias)": "e",
+    r"encoder\.ln\.(?:weight|bias)": "h",
     r"embeddings_project\.weight": "he",
     r"embeddings_project\.bias": "h",
     r"encoder\.relative_attention_bias\.weight": "ba",
@@ -51,6 +56,20 @@ def unexpected_tensors(shapes: Shapes, config: dict[str, Any], classes: int) -> 
         for name, shape in shapes.items()
         if not _fits(_BASE.sub("", name, count=1) if _BASE.match(name) else name, shape, sizes, layers)
     ]
+
+
+def expected_shapes(config: dict[str, Any], classes: int) -> Shapes:
+    """The shapes of the tensors that a model of this config has, by names that are not its own.
+
+    Args:
+        config: the content of config.json.
+        classes: the number of labels.
+    """
+    layer = [*["hh", "h"] * 4, "ih", "i", "hi", *["h"] * 5]
+    once = ["ve", "pe", "te", "e", "e", "he", "h", "ba", "hh", "h", "ch", "c"]
+    sides = once + layer * min(MAX_LAYERS, _size(config, "num_hidden_layers", "n_layers"))
+    sizes = _sizes(config, classes)
+    return {f"{index} {each}": tuple(sizes[side] for side in each) for index, each in enumerate(sides)}
 
 
 def _fits(name: str, shape: tuple[int, ...], sizes: dict[str, int], layers: int) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -187,6 +188,7 @@ def new_file(path: Path, overwrite: bool = False, *, durable: bool = True) -> It
     with made_parents(path):
         try:
             yield part
+            _set_file_mode(part)
             if durable:
                 flush(part)
             require_file_name(path, overwrite)  # another process may have taken the name since
@@ -207,15 +209,29 @@ def staged_folder(output: Path, overwrite: bool = False, mark: str = MARK) -> It
     with made_parents(output), output_errors(output):
         _sweep(output, "part")
         with _temporary_folder(output, "part") as part:
-            part.chmod(0o755)
+            part.chmod(0o777 & ~_umask())
             yield part
             for path in part.rglob("*"):
                 if path.is_file():
-                    path.chmod(0o644)  # safetensors makes its files for their owner alone
+                    _set_file_mode(path)
                     flush(path)
             require_free(output, overwrite, mark)  # another process may have taken the name since
             _swap(part, output)
         _sweep(output, "old")  # only now: it may have been the last whole version
+
+
+def _umask() -> int:
+    """The permissions that the user withholds from new files; the system tells them only in exchange for others."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
+def _set_file_mode(path: Path) -> None:
+    """Give a file the permissions of any new one: safetensors makes its files for their owner alone."""
+    mode = 0o666 & ~_umask()
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 @contextmanager

@@ -316,8 +316,12 @@ def load_network(
     recommended = manifest.runtime or {}
     choice = recommended.get("default", "fp32") if model == "auto" else model
     windows = max_windows or int(recommended.get("max_windows", 1))
-    name = ONNX_FILES[choice]
-    verify(bundle, manifest, only=("config.json", name))
+    verify(bundle, manifest, only=("config.json",))
+    if (name := ONNX_FILES[choice]) not in manifest.files:
+        raise BundleError(
+            f"{bundle} has no {choice} network", fix="choose the model auto, or use the whole student bundle"
+        )
+    verify(bundle, manifest, only=(name,))
     verify(bundle, manifest, only=("tokenizer.json",), scan=False)  # load_tokenizer looks at it
     config = read_object(bundle / "config.json", MAX_CONFIG_BYTES)
     tokenizer = load_tokenizer(bundle / "tokenizer.json", manifest.max_length, config)

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from distilshift.bundle import MANIFEST, Manifest, Statistics, read_manifest, verify
+from distilshift.bundle import MANIFEST, Manifest, Statistics, Verified, read_manifest, verify
 from distilshift.card import student_card, teacher_card
 from distilshift.config import AdaptConfig, ImportConfig, TeachConfig
 from distilshift.errors import LeakError
@@ -54,17 +54,22 @@ def require_strict(bundle: Path) -> Manifest:
         LeakError: naming what was found.
     """
     manifest = read_manifest(bundle)
-    verify(bundle, manifest)
-    found = list(findings(bundle, manifest))
+    refuse_texts(bundle, manifest, verify(bundle, manifest))
+    return manifest
+
+
+def refuse_texts(bundle: Path, manifest: Manifest, verified: Verified) -> None:
+    """Refuse a verified bundle that could hold a text or stand for one; errors as of `require_strict`."""
+    unlisted = [f"{name}, which the manifest does not list" for name in verified.unlisted]
+    found = [*unlisted, *findings(bundle, manifest)]
     if found:
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise LeakError(
             f"{bundle} may hold texts, or values of single texts",
             expected="the network, its tokenizer and aggregates",
             got="; ".join(found[:5]) + more,
-            fix="make the bundle again with distilshift, from a checkpoint without additions",
+            fix="remove what was added, or make the bundle again with distilshift, from a checkpoint without additions",
         )
-    return manifest
 
 
 def findings(bundle: Path, manifest: Manifest) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distilshift.bundle import Manifest
-from distilshift.expected_tensors import unexpected_tensors
+from distilshift.expected_tensors import expected_shapes, unexpected_tensors
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES, MAX_LAYERS
 from distilshift.scan.onnx import Network, check_onnx
@@ -17,6 +17,7 @@ from distilshift.scan.refusal import brief
 from distilshift.scan.tensors import Shapes, elements, metadata_of, tensor_shapes
 from distilshift.scan.tokenizer import MAX_TOKENIZER_BYTES
 
+WEIGHTS = "model.safetensors"
 NETWORKS = ("onnx/model.onnx", "onnx/model_quantized.onnx")
 _MAX_NOTE_CHARS = 64
 # Of a network's parts, as exporters make them.
@@ -35,14 +36,17 @@ _FEW_ROWS = 4
 def in_tensors(bundle: Path, manifest: Manifest) -> Iterator[str]:
     """What a verified bundle's tensors and networks have beside those of its architecture, each in a few words."""
     config = read_object(bundle / "config.json", MAX_CONFIG_BYTES)
-    shapes = tensor_shapes(bundle / "model.safetensors")
-    yield from unexpected_tensors(shapes, config, len(manifest.label_names))
+    if WEIGHTS in manifest.files:
+        shapes = tensor_shapes(bundle / WEIGHTS)
+        yield from unexpected_tensors(shapes, config, len(manifest.label_names))
+        notes = {k: v for k, v in metadata_of(bundle / WEIGHTS).items() if (k, v) != ("format", "pt")}
+        if notes:
+            yield f"{WEIGHTS}: notes {brief(notes)}"
+    else:  # a device's, which has a network alone
+        shapes = expected_shapes(config, len(manifest.label_names))
     spare = int(config.get("vocab_size") or 0) - _pieces(bundle)
     if spare > _SPARE_ROWS:
         yield f"{spare} rows of the embedding that belong to no piece of the tokenizer"
-    notes = {k: v for k, v in metadata_of(bundle / "model.safetensors").items() if (k, v) != ("format", "pt")}
-    if notes:
-        yield f"model.safetensors: notes {brief(notes)}"
     for name in NETWORKS:
         if name in manifest.files:
             network = check_onnx(bundle / name)

@@ -38,8 +38,17 @@ LAYERS: list[list[set[str]]] = [
         {"shape"},
         {"student_warnings"},
     ],
-    [{"first_token"}, {"frozen"}, {"inner"}, {"strict", "strict_tensors"}, {"static_graph"}, {"pieces", "narrowing"}],
     [
+        {"first_token"},
+        {"frozen"},
+        {"inner"},
+        {"strict", "strict_tensors"},
+        {"static_graph"},
+        {"pieces", "narrowing"},
+    ],
+    [
+        {"inspection"},
+        {"packing"},
         {"inference"},
         {"parallel"},
         {"calibration", "validation"},

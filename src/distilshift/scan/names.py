@@ -13,6 +13,20 @@ SUFFIXES = frozenset({".json", ".safetensors", ".onnx", ".txt", ".md", ".html"})
 SENTENCEPIECE = frozenset({"sentencepiece.bpe.model", "spiece.model", "spm.model"})
 # What a loader might run rather than read.
 EXECUTABLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so", ".joblib"})
+# What a version control system or a hub's client keeps beside files; nothing loads a model from there.
+METADATA_FOLDERS = frozenset({".git", ".cache", ".huggingface"})
+# What transformers, tokenizers, onnxruntime or another framework's loader may pick up by its name's end.
+_LOADABLE_SUFFIXES = (
+    EXECUTABLE_SUFFIXES
+    | SUFFIXES - {".md", ".html"}
+    | {
+        *(".onnx_data", ".data", ".ort", ".model", ".h5", ".hdf5", ".msgpack", ".gguf", ".ggml", ".tflite", ".pb"),
+        *(".npy", ".npz", ".jinja", ".tiktoken", ".vocab", ".codes", ".yaml", ".yml", ".toml", ".pyd", ".dll"),
+        *(".dylib", ".sh", ".js", ".mjs", ".wasm", ".pdparams", ".mar", ".nemo", ".mlmodel", ".keras"),
+    }
+)
+# Notices that come as a text; a vocabulary has another name.
+_NOTICES = frozenset({"license.txt", "notice.txt", "readme.txt", "copying.txt", "authors.txt", "changelog.txt"})
 # Its presence lets transformers fetch and load another model.
 REDIRECTING = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 MAX_FILES = 256
@@ -50,6 +64,14 @@ def require_name(bundle: Path, name: str) -> None:
         raise unsafe(path, f"{name}, which makes loaders fetch another model", "a model of its own")
     if file.suffix not in SUFFIXES and file.name not in SENTENCEPIECE:
         raise unsafe(path, f"{name}, a kind of file that no bundle holds", ", ".join(sorted(SUFFIXES)))
+
+
+def is_loadable(name: str) -> bool:
+    """Whether a loader may take a file for a part of a model by its name: `weights.safetensors`, `b.onnx_data_1`."""
+    lower = name.lower()
+    parts = lower.split(".")[1:]
+    suffixes = {f".{part}" for part in parts} | {f".{part.rstrip('0123456789').rstrip('_')}" for part in parts}
+    return lower not in _NOTICES and (not _LOADABLE_SUFFIXES.isdisjoint(suffixes) or lower.startswith("pytorch_model"))
 
 
 def require_no_archive(path: Path) -> None:
