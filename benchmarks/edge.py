@@ -31,7 +31,7 @@ from common import HERE, RESULTS, REVISION, SCRATCH, hardware, load, taught
 from distilshift import adapt
 from distilshift.bundle import read_manifest
 from distilshift.files import write_json
-from distilshift.predict import ONNX_FILES, Runner
+from distilshift.network import ONNX_FILES, Runner
 from distilshift.stage import versions
 from distilshift.student_bundle import device_bytes
 from distilshift.types import Example

@@ -15,10 +15,11 @@ from distilshift.bundle import read_manifest
 from distilshift.data.batch import sorted_batches
 from distilshift.encoder import load_classifier
 from distilshift.export import export_onnx
+from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.packages import packaged_encoder
-from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
 from distilshift.quantise import measured_ranges
 from distilshift.quantise_graph import Form, quantised
+from distilshift.tokens import load_tokenizer
 from distilshift.types import Example
 
 __all__ = ["Model2Vec", "TorchRunner", "onnx_runner", "teacher_onnx"]

@@ -27,7 +27,7 @@ from distilshift.config import InputConfig
 from distilshift.data.read import read_examples
 from distilshift.files import write_json
 from distilshift.metrics import softmax
-from distilshift.predict import ONNX_FILES, Network, load_network
+from distilshift.network import ONNX_FILES, Network, load_network
 from distilshift.quantise import measured_ranges
 from distilshift.quantise_graph import WEIGHT_LIMIT, Form, quantised
 from distilshift.stage import versions

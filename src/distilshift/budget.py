@@ -19,8 +19,8 @@ from distilshift.errors import ConfigError
 from distilshift.export import export_onnx
 from distilshift.files import write_json
 from distilshift.narrowing import inner_width, keep_pieces, narrow_feed_forward, positions_for, shorten_positions
+from distilshift.network import Network, latency_ms
 from distilshift.pieces import Ids, Pieces, Splitting, count_pieces, held_out, most_used, rebuilt
-from distilshift.predict import Network, latency_ms, load_tokenizer
 from distilshift.quantise import forms_of, measured_ranges
 from distilshift.quantise_graph import quantised
 from distilshift.run import RunDirectory
@@ -38,6 +38,7 @@ from distilshift.shape import (
 from distilshift.stage import seeded
 from distilshift.static_student import is_static, windows_read
 from distilshift.student import cut
+from distilshift.tokens import load_tokenizer
 
 # Target texts that a shape is timed on, one at a time, and those that its ranges are measured on: they take no time.
 LATENCY_TEXTS, RANGE_TEXTS = 60, 8

@@ -24,8 +24,8 @@ from distilshift.demo_data import DemoSplit, movie_sentences, split_domain, vade
 from distilshift.encoder import load_classifier
 from distilshift.files import staged_folder, write_json
 from distilshift.inference import cpu_threads, forward_all
+from distilshift.network import latency_ms, load_network
 from distilshift.pipeline import adapt
-from distilshift.predict import latency_ms, load_network
 from distilshift.source import teach
 from distilshift.stage import versions
 from distilshift.student_bundle import device_bytes

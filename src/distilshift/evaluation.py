@@ -27,7 +27,7 @@ from distilshift.metrics import (
     negative_log_likelihood,
     softmax,
 )
-from distilshift.predict import load_network
+from distilshift.network import load_network
 from distilshift.types import Evaluation, Example
 
 

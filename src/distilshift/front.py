@@ -30,9 +30,9 @@ from distilshift.evaluation import evaluate, labelled_examples
 from distilshift.files import output_errors, require_apart, write_json, write_text
 from distilshift.inference import cpu_threads
 from distilshift.journal import difference, fingerprint
+from distilshift.network import latency_ms, load_network
 from distilshift.pipeline import adapt
-from distilshift.precision import make_accelerator, where_computed
-from distilshift.predict import latency_ms, load_network
+from distilshift.precision import own_accelerator, where_computed
 from distilshift.scan.json_file import read_object
 from distilshift.scatter import Panel, Point, scatter_svg
 from distilshift.stage import identity
@@ -120,7 +120,8 @@ def pareto(
     sufficient(corpus, shared, "force = true in the file of --config")
     if as_files(texts) in (None, "-"):  # perhaps a generator, which can be read once
         texts = list(corpus)
-    where = where_computed(make_accelerator(shared))
+    with own_accelerator(shared) as accelerator:
+        where = where_computed(accelerator)
     key = identity("pareto", shared, where, teacher=fingerprint(asdict(manifest)), texts=corpus.sha256)
     _claim(folder, key)
     bundles = {name: folder / STUDENTS_FOLDER / name for name in planned}

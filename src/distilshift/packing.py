@@ -11,7 +11,7 @@ from distilshift.bundle import new_bundle, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.errors import BundleError, ConfigError
 from distilshift.files import require_apart, require_free
-from distilshift.predict import ONNX_FILES
+from distilshift.network import ONNX_FILES
 
 # What the network reads beside itself.
 _DEVICE_FILES = ("config.json", "tokenizer.json")

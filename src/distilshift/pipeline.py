@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from distilshift.adaptation import OBJECTIVES, adapt_teacher
 from distilshift.black_box import JUDGEMENT, BlackBox
 from distilshift.budget import check_budget, plan_student
-from distilshift.bundle import Manifest, read_manifest, verify
+from distilshift.bundle import Manifest, read_manifest
 from distilshift.config import AdaptConfig, overlaid, require_compatible, require_used
 from distilshift.data.check import require_pairs, telling_of_pairs
 from distilshift.data.corpus import Corpus, open_corpus
@@ -22,25 +22,23 @@ from distilshift.data.held_out import held_out_mask, training_rows
 from distilshift.dine import SECOND_STAGE
 from distilshift.distil_features import distil_features, require_comparable
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.errors import ConfigError
 from distilshift.files import output_errors, require_apart
-from distilshift.inference import cpu_threads
 from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
 from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
-from distilshift.parallel import crew_of
 from distilshift.parts import read_parts
-from distilshift.precision import own_accelerator, where_computed
-from distilshift.run import RunDirectory, open_run
+from distilshift.run import RunDirectory
 from distilshift.second_opinion import SecondOpinion, second_opinion
-from distilshift.stage import identity, peak_memory_bytes, placed, require_room, run_path, seeded
+from distilshift.stage import peak_memory_bytes, placed, require_room, seeded
+from distilshift.stage_run import stage_run
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
 from distilshift.target_check import facts_of, sufficient
 from distilshift.target_prior import TargetPrior, given_prior
+from distilshift.teacher_input import open_teacher
 from distilshift.types import AdaptResult
 from distilshift.views import Reading, label_views, read_texts, within_budget
 
@@ -100,7 +98,7 @@ def make_student(
     check_budget(settings)
     require_room(folder, overwrite)
     require_apart(folder, teacher, settings.student)
-    source, manifest = _opened(teacher, settings)
+    source, manifest = open_teacher(teacher, settings)
     _given(settings, manifest)  # unusable shares shall not cost a pass over the texts
     corpus = open_corpus(texts, settings)
     first = next(iter(corpus))
@@ -112,16 +110,7 @@ def make_student(
         with output_errors(Path(cache)):  # not after the first pass
             Path(cache).mkdir(parents=True, exist_ok=True)
     inputs = {"teacher": fingerprint(asdict(manifest)), "texts": corpus.sha256}
-    with (
-        own_accelerator(settings) as accelerator,
-        cpu_threads(settings.threads),
-        open_run(
-            run_path(folder),
-            identity("adapt", settings, where_computed(accelerator), **inputs),
-            fresh,
-            crew_of(accelerator),
-        ) as run,
-    ):
+    with stage_run("adapt", folder, settings, inputs, fresh) as (accelerator, run):
         run.shared = Path(cache) if cache else None
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
@@ -135,35 +124,6 @@ def make_student(
     for each in warnings if accelerator.is_main_process else ():
         log.warning("Warning: %s", each)
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes(), warnings)
-
-
-def _opened(teacher: str | Path | None, config: AdaptConfig) -> tuple[Path | BlackBox, Manifest]:
-    """The bundle's folder, checked, or a teacher of which only probabilities are known; and what there is to know."""
-    if (teacher is None) != bool(config.teacher_probabilities):
-        raise ConfigError(
-            "a teacher comes as a bundle or by its probabilities",
-            expected="one of teacher and teacher_probabilities",
-            got="none" if teacher is None else "both",
-            fix="name a teacher bundle, or pass --teacher-probabilities and no bundle",
-        )
-    if teacher is None:
-        box = BlackBox.open(config)
-        return box, box.manifest(config)
-    source = Path(teacher)
-    manifest = read_manifest(source, "teacher")
-    verify(source, manifest)
-    if config.max_length < manifest.max_length:
-        log.warning(
-            "The teacher was taught on %d tokens of a text, and reads %d here; what it knows of its own domain is of "
-            "the former. --max-length %d, or max_length, reads as many.",
-            *(manifest.max_length, config.max_length, manifest.max_length),
-        )
-    if manifest.max_length < config.max_length != AdaptConfig.max_length:  # somebody asked for more than there is
-        log.warning(
-            "The teacher sees %d tokens of a text, and so does its student: of max_length %d, the rest is not used.",
-            *(manifest.max_length, config.max_length),
-        )
-    return source, manifest
 
 
 def _last_training(config: AdaptConfig) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distilshift.activation_ranges import ActivationRange, activation_ranges, product_inputs
 from distilshift.card import int8_refusal
-from distilshift.predict import Network, latency_ms
+from distilshift.network import Network, latency_ms
 from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.static_graph import has_table
 from distilshift.types import Example

@@ -26,13 +26,12 @@ from distilshift.encoder import Classifier, load_classifier, scale_logits
 from distilshift.encoder_checks import casing_remark
 from distilshift.errors import DataError
 from distilshift.files import require_apart
-from distilshift.inference import cpu_threads, forward_all
+from distilshift.inference import forward_all
 from distilshift.journal import fingerprint
 from distilshift.loop import finished, loop_config, train_once
-from distilshift.parallel import crew_of
-from distilshift.precision import own_accelerator, where_computed
-from distilshift.run import RunDirectory, open_run
-from distilshift.stage import fingerprint_examples, identity, placed, require_room, run_path, seeded, versions
+from distilshift.run import RunDirectory
+from distilshift.stage import fingerprint_examples, placed, require_room, seeded, versions
+from distilshift.stage_run import stage_run
 from distilshift.supervised import BestEpoch, saved_validation
 from distilshift.teacher_report import class_records, prediction_warnings
 from distilshift.training_log import write_training_log
@@ -81,16 +80,7 @@ def teach(
     counts = class_counts(names, training)
     class_weights(settings.class_weights, names, counts)  # unusable ones are refused before any work
     texts = fingerprint([*map(fingerprint_examples, (training, validation))])
-    with (
-        own_accelerator(settings) as accelerator,
-        cpu_threads(settings.threads),
-        open_run(
-            run_path(folder),
-            identity("teach", settings, where_computed(accelerator), texts=texts),
-            fresh,
-            crew_of(accelerator),
-        ) as run,
-    ):
+    with stage_run("teach", folder, settings, {"texts": texts}, fresh) as (accelerator, run):
         leads = run.crew.leads
         if leads:
             _report_classes(names, counts)

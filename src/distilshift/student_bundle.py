@@ -26,13 +26,14 @@ from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement
 from distilshift.metrics import agreement, softmax
-from distilshift.predict import ONNX_FILES, Network, OnnxName, load_tokenizer
+from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.quantise import quantise
 from distilshift.run import RunDirectory
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
 from distilshift.student_warnings import student_warnings
 from distilshift.target_facts import Target
+from distilshift.tokens import load_tokenizer
 from distilshift.training_log import write_training_log
 from distilshift.types import Example
 from distilshift.views import LabelledView, Reading

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.gate import MIN_DISTINCT
+from distilshift.metrics import never_predicted
 from distilshift.target_facts import Target
 
 # A student that gives this share of the texts one label is of use only if they have hardly any other class.
@@ -84,15 +84,14 @@ def _unknown(target: Target) -> str:
 
 
 def _never_by_teacher(shares: dict[str, float], statistics: Statistics | None) -> str:
-    if statistics is None:
+    never = never_predicted(np.array(statistics.validation_confusion)) if statistics else []
+    if not never:
         return ""
-    confusion = np.array(statistics.validation_confusion)
-    never = (confusion.sum(axis=0) == 0) & (confusion.sum(axis=1) > 0)
-    if not never.any():
-        return ""
+    names = [list(shares)[index] for index in never]
     return (
-        f"The teacher never predicted {_named(list(shares), never)} on its own held-out texts, and neither it nor its "
-        "student can be trusted to. Teach it with more rows of that kind, or with balanced classes."
+        f"The teacher never predicted {_named(names)} on its own held-out texts, and "
+        "neither it nor its student can be trusted to. Teach it with more rows of that kind, or with --class-weights "
+        "balanced."
     )
 
 
@@ -101,10 +100,10 @@ def _never_by_student(shares: dict[str, float], sampled: int, statistics: Statis
     never = (np.array(list(shares.values())) == 0) & (usual * sampled >= EXPECTED_TEXTS)
     if not never.any():
         return ""
-    return f"The student predicts {_named(list(shares), never)} for none of {sampled:,} target texts."
+    names = [name for name, absent in zip(shares, never, strict=True) if absent]
+    return f"The student predicts {_named(names)} for none of {sampled:,} target texts."
 
 
-def _named(names: Sequence[str], chosen: NDArray[np.bool_]) -> str:
-    found = [repr(name) for name, wanted in zip(names, chosen, strict=True) if wanted]
-    rest = len(found) - NAMED
-    return ", ".join(found[:NAMED]) + (f" and {rest} other classes" if rest > 0 else "")
+def _named(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(map(repr, names[:NAMED])) + (f" and {rest} other classes" if rest > 0 else "")

@@ -13,7 +13,7 @@ import pytest
 from distilshift.bundle import read_manifest
 from distilshift.files import sha256_of
 from distilshift.metrics import softmax
-from distilshift.predict import ONNX_FILES, OnnxName, load_network
+from distilshift.network import ONNX_FILES, OnnxName, load_network
 from distilshift.quantise import FORMS, STATIC_FORMS, measured_ranges
 from distilshift.quantise_graph import constant_products, quantised
 from distilshift.types import Example

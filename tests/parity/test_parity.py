@@ -22,7 +22,7 @@ from distilshift import Predictor, adapt, import_checkpoint
 from distilshift.bundle import read_manifest
 from distilshift.inference import bundle_logits
 from distilshift.metrics import softmax
-from distilshift.predict import ONNX_FILES, load_network
+from distilshift.network import ONNX_FILES, load_network
 from distilshift.quantise import FORMS, measured_ranges
 from distilshift.quantise_graph import Form, constant_products, quantised
 from distilshift.types import Example

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distilshift.bundle import read_manifest
 from distilshift.metrics import softmax
-from distilshift.predict import ONNX_FILES, Network, load_network
+from distilshift.network import ONNX_FILES, Network, load_network
 from distilshift.quantise import forms_of, measured_ranges
 from distilshift.quantise_graph import constant_products, quantised
 from distilshift.scan.json_file import read_object

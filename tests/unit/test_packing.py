@@ -14,7 +14,8 @@ from onnx import numpy_helper
 import distilshift
 from distilshift.bundle import read_manifest
 from distilshift.errors import BundleError, ConfigError, LeakError, OutputError
-from distilshift.predict import ONNX_FILES, Predictor
+from distilshift.network import ONNX_FILES
+from distilshift.predict import Predictor
 from forged import edit_onnx, make_teacher, reseal
 
 TEXTS = ["good film", "the worst plot", "i love it"]

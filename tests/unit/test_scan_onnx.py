@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 import scan_oracle
 from distilshift.encoder import input_names, load_classifier
 from distilshift.errors import UnsafeError
-from distilshift.predict import ONNX_FILES
+from distilshift.network import ONNX_FILES
 from distilshift.scan.onnx import check_onnx, read_onnx
 from distilshift.scan.onnx_schema import MODEL
 from distilshift.scan.protobuf import Schema, decode

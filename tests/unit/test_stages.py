@@ -236,7 +236,7 @@ def test_the_paired_standard_error_by_hand():
 
 
 def test_latencies_are_raw_samples_of_each_runner_on_the_same_texts():
-    from distilshift.predict import latency_ms
+    from distilshift.network import latency_ms
 
     seen: list[tuple[str, str]] = []
 

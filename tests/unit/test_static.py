@@ -19,7 +19,7 @@ from distilshift.config.adapt import STATIC_LEARNING
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.errors import ConfigError, ModelError
 from distilshift.export import export_onnx
-from distilshift.predict import ONNX_FILES
+from distilshift.network import ONNX_FILES
 from distilshift.quantise import STATIC_FORMS
 from distilshift.quantise_graph import quantised
 from distilshift.scan.onnx import check_onnx

@@ -17,7 +17,7 @@ import pytest
 
 from distilshift import Predictor, predict
 from distilshift.errors import DataError
-from distilshift.predict import RUN_TOKENS, Network
+from distilshift.network import RUN_TOKENS, Network
 from distilshift.types import Example
 from forged import reseal
 

@@ -16,7 +16,7 @@ from distilshift.data.spans import random_span
 from distilshift.data.windows import SLACK, cuts, mean_over_windows, starting_words, windows_of
 from distilshift.data.words import text_of, word_count, words_of
 from distilshift.metrics import softmax
-from distilshift.predict import Network, load_network
+from distilshift.network import Network, load_network
 from distilshift.types import Example
 
 SIZES = {"size": st.integers(0, 800), "room": st.integers(1, 60), "most": st.integers(1, 9)}

@@ -30,14 +30,14 @@ from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier, final_linear, head_inputs, scale_logits
-from distilshift.inference import cpu_threads, forward_all
+from distilshift.inference import forward_all
 from distilshift.journal import fingerprint
 from distilshift.loop import Objective, loop_config, train_once
 from distilshift.losses.distil import soft_target_divergence
-from distilshift.parallel import Batch, crew_of
-from distilshift.precision import own_accelerator, where_computed
-from distilshift.run import RunDirectory, open_run
-from distilshift.stage import fingerprint_examples, identity, run_path, seeded
+from distilshift.parallel import Batch
+from distilshift.run import RunDirectory
+from distilshift.stage import fingerprint_examples, seeded
+from distilshift.stage_run import stage_run
 from distilshift.types import Example
 from distilshift.vocabulary import used_rows_only
 
@@ -159,15 +159,7 @@ def adapt_adversarially(
     manifest = read_manifest(teacher)
     texts = fingerprint_examples([*source, *target])
     inputs = {"teacher": fingerprint(asdict(manifest)), "texts": texts}
-    with (
-        own_accelerator(config) as accelerator,
-        cpu_threads(config.threads),
-        open_run(
-            run_path(output),
-            identity("bench-aad", config, where_computed(accelerator), **inputs),
-            crew=crew_of(accelerator),
-        ) as run,
-    ):
+    with stage_run("bench-aad", output, config, inputs) as (accelerator, run):
         classifier.model.to(accelerator.device)
         stores = [classifier.tokenise(texts) for texts in (target, source)]
         before = run.arrays("source-logits", lambda: _source_logits(classifier, stores[1], accelerator))

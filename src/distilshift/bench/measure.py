@@ -15,7 +15,7 @@ from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
-from distilshift.predict import load_network
+from distilshift.network import load_network
 from distilshift.types import Example
 
 BATCH = 32

@@ -16,13 +16,11 @@ from accelerate import Accelerator
 from distilshift.bundle import Manifest, Statistics, new_bundle, read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.encoder import Classifier, load_classifier, scale_logits
-from distilshift.inference import cpu_threads
 from distilshift.journal import fingerprint
 from distilshift.loop import loop_config, train_once
-from distilshift.parallel import crew_of
-from distilshift.precision import own_accelerator, where_computed
-from distilshift.run import RunDirectory, open_run
-from distilshift.stage import fingerprint_examples, identity, run_path, seeded, versions
+from distilshift.run import RunDirectory
+from distilshift.stage import fingerprint_examples, seeded, versions
+from distilshift.stage_run import stage_run
 from distilshift.student import build_student
 from distilshift.supervised import SupervisedObjective
 from distilshift.types import Example
@@ -61,15 +59,7 @@ def fine_tune(teacher: Path, examples: Sequence[Example], target_texts: int, con
     with seeded(config.seed):
         student = build_student(raw, config.student, config.student_layers)
     inputs = {"teacher": fingerprint(asdict(read_manifest(teacher))), "texts": fingerprint_examples(examples)}
-    with (
-        own_accelerator(config) as accelerator,
-        cpu_threads(config.threads),
-        open_run(
-            run_path(output),
-            identity("bench-labels", config, where_computed(accelerator), **inputs),
-            crew=crew_of(accelerator),
-        ) as run,
-    ):
+    with stage_run("bench-labels", output, config, inputs) as (accelerator, run):
         _train(student, examples, equal_epochs(target_texts, len(examples), config), config, accelerator, run)
         write_classifier(output, student, config)
     return output

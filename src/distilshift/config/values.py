@@ -7,6 +7,7 @@ import operator
 import os
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -44,8 +45,7 @@ def _with_reader(read: Check | None, check: Check) -> Check:
 def _check(hint: Any) -> Check:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        (member,) = [_check(each) for each in arguments if each is not type(None)]
-        return lambda value: None if value is None else member(value)
+        return _any_of([_check(each) for each in arguments if each is not type(None)], type(None) in arguments)
     if origin is Annotated:
         return _bounded(_check(arguments[0]), arguments[1:])
     if origin is Literal:
@@ -55,6 +55,20 @@ def _check(hint: Any) -> Check:
     if origin is dict:
         return _mapping
     return _PLAIN[hint]
+
+
+def _any_of(members: list[Check], optional: bool) -> Check:
+    """A check that the first fitting member makes; its problem is that of the last one."""
+
+    def chosen(value: Any) -> Any:
+        if optional and value is None:
+            return None
+        for member in members[:-1]:
+            with suppress(ValueProblem):
+                return member(value)
+        return members[-1](value)
+
+    return chosen
 
 
 def _bounded(check: Check, bounds: tuple[Any, ...]) -> Check:
