@@ -34,9 +34,11 @@ def seeds(folder: Path) -> dict[str, bytes]:
 
     from distilshift.encoder import load_classifier
     from distilshift.export import export_onnx
-    from distilshift.quantise import FORMS, STATIC_FORMS
+    from distilshift.network import Network
+    from distilshift.quantise import FORMS, STATIC_FORMS, measured_ranges
     from distilshift.quantise_graph import quantised
     from distilshift.static_student import static_student
+    from distilshift.types import Example
     from encoders import make_checkpoint
     from forged import small_network
 
@@ -50,7 +52,10 @@ def seeds(folder: Path) -> dict[str, bytes]:
         path = folder / f"{name}.onnx"
         export_onnx(classifier, path)
         made[name] = path.read_bytes()
-        made |= {f"{name}, {form.name}": quantised(onnx.load(path), form).SerializeToString() for form in forms}
+        model, tokenizer = onnx.load(path), classifier.tokenizer.backend_tokenizer
+        tokenizer.enable_truncation(32)
+        ranges = measured_ranges(model, Network(path, tokenizer, 0), [Example("a good film"), Example("so bad a plot")])
+        made |= {f"{name}, {form.name}": quantised(model, form, ranges).SerializeToString() for form in forms}
     return made
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distilshift.predict import Predictor
     from distilshift.progress import disable_progress_bars, enable_progress_bars
     from distilshift.source import teach
-    from distilshift.types import AdaptResult, Evaluation, Example, Prediction, TeachResult
+    from distilshift.types import AdaptResult, ClassRecord, Evaluation, Example, Prediction, TeachResult
 
 # onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -41,6 +41,7 @@ _HOMES = {
     "AdaptConfig": "config",
     "AdaptResult": "types",
     "BundleError": "errors",
+    "ClassRecord": "types",
     "ConfigError": "errors",
     "DataError": "errors",
     "DistilshiftError": "errors",
@@ -76,6 +77,7 @@ __all__ = [
     "AdaptConfig",
     "AdaptResult",
     "BundleError",
+    "ClassRecord",
     "ConfigError",
     "DataError",
     "DistilshiftError",

@@ -198,7 +198,7 @@ def test_the_class_prior_counts_the_training_texts(tmp_path: Path, tiny_encoder:
 
 
 def test_the_temperature_is_folded_in_and_helps(tmp_path: Path, tiny_encoder: Path, labelled: list[Example]):
-    """On the texts it was fitted on, probabilities are better than without it, and next to the best there are."""
+    """On validation texts, probabilities are better than without it, and next to the best there are."""
     rng = np.random.default_rng(0)
     noisy = [item if rng.random() < 0.8 else dataclasses.replace(item, label="negative") for item in labelled]
     held_out = tmp_path / "v.jsonl"
@@ -215,7 +215,8 @@ def test_the_temperature_is_folded_in_and_helps(tmp_path: Path, tiny_encoder: Pa
     # The fit takes no label for certain, which costs a little of the plain likelihood.
     assert found[1.0] == pytest.approx(min(found.values()), abs=0.01)
     assert found[1.0] < found[made.temperature] - 1e-3  # the scale that training gave
-    assert fit_temperature(logits, labels) == pytest.approx(1, abs=1e-3)
+    # A fit to these very texts would be surer of itself: theirs is corrected for having chosen the epoch, too.
+    assert 0.7 < fit_temperature(logits, labels) < 1
     evaluated = evaluate(tmp_path / "t", held_out)
     assert evaluated.negative_log_likelihood == pytest.approx(found[1.0], abs=1e-9)
 

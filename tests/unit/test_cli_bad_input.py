@@ -45,7 +45,7 @@ BAD_FILES: dict[str, tuple[str, str | bytes, str, str]] = {
         "--label-names 0=negative,1=positive",
     ),
     "blank label": ("a.csv", GOOD + "good,\n", "te", "a.csv, line 10.*: blank label"),
-    "a class of one text": ("a.csv", GOOD + "ok,neutral\n", "t", "class 'neutral' cannot be split"),
+    "a class of one text": ("a.csv", GOOD + "ok,neutral\n", "t", "1 class cannot be split: .* got 'neutral': 1"),
     "UTF-16": ("a.csv", GOOD.encode("utf-16"), "teap", "expected utf-8 text, got UTF-16. Fix: .*--encoding utf-16"),
     "latin-1": (
         "a.csv",

@@ -114,8 +114,8 @@ def test_an_option_that_is_not_utf_8_is_refused(tmp_path: Path):
     [
         (["good", "bad \ud800"], "expected whole characters, got half a surrogate pair in"),
         (["good", 3], "expected strings, got 3"),
-        ([None], "expected strings, got null"),
-        ([("good", 3)], "expected strings, got 3"),
+        ([None], "expected strings, got a missing value"),
+        ([("good", 3)], "expected strings, got ('good', 3)"),
     ],
 )
 def test_what_is_no_text_is_refused_in_python(

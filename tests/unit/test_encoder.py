@@ -269,7 +269,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         "is not a single-label classifier: .*multi_label",
     ),
     "regression": (lambda f: edit_config(f, problem_type="regression"), "is not a single-label classifier"),
-    "no head": (make_encoder, r"is not a classification checkpoint: .* got none for classifier.*teach --base-model"),
+    "no head": (make_encoder, r"is not a classification checkpoint: .* got none for classifier"),
     "tokenizer of another model": (
         other_tokenizer,
         r"tokenizer of .* is of another model: .* at most 80 pieces, got 257",

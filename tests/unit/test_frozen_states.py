@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 
 from distilshift import frozen_states
+from distilshift.config import TrainingConfig
 from distilshift.encoder import Classifier, layers_of, load_classifier
 from distilshift.frozen import frozen_layers
 from distilshift.frozen_states import StateStore, computed_once
 from distilshift.inference import forward_all
+from distilshift.precision import make_accelerator
 from distilshift.run import ALONE
 from distilshift.types import Example
 from distilshift.views import view_of, view_uses
@@ -36,7 +37,9 @@ def known(classifier: Classifier, uses: int = 2) -> Iterator[Any]:
     store = classifier.tokenise(TEXTS)
     with (
         frozen_layers(classifier.model, 1),
-        computed_once(classifier, 1, [store], [uses], Accelerator(cpu=True), ALONE) as stores,
+        computed_once(
+            classifier, 1, [store], [uses], make_accelerator(TrainingConfig(precision="fp32")), ALONE
+        ) as stores,
     ):
         yield stores[0]
 
@@ -109,7 +112,9 @@ def test_where_it_does_not_pay_ids_stay_ids(tmp_path: Path, reason: str, monkeyp
         monkeypatch.setattr(frozen_states, "MOST_BYTES", 1000)
     frozen, uses = int(reason != "learning"), 1 + (reason != "used once")
     store = classifier.tokenise(TEXTS)
-    with computed_once(classifier, frozen, [store], [uses], Accelerator(cpu=True), ALONE) as stores:
+    with computed_once(
+        classifier, frozen, [store], [uses], make_accelerator(TrainingConfig(precision="fp32")), ALONE
+    ) as stores:
         assert stores == [store]
 
 

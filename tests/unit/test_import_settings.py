@@ -76,7 +76,7 @@ def device_ids(bundle: Path, given: list[Example]) -> list[list[int]]:
     """Token ids as the device gives them."""
     config = json.loads((bundle / "config.json").read_text())
     path, length = bundle / "tokenizer.json", read_manifest(bundle).max_length
-    return TextTokens(load_tokenizer(path, length, config)).rows(given)[0]
+    return TextTokens(load_tokenizer(path, length, config)).windows(given).ids
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -118,7 +118,7 @@ def test_a_smaller_vocabulary_leaves_the_cut_side_alone(tmp_path: Path):
     tokens = TextTokens(load_tokenizer(tmp_path / "s" / "tokenizer.json", 20, whole.model.config.to_dict()))
     long, end = texts()[27], " ".join(texts()[27].split()[-18:])
     assert len(long.split()) > 100
-    assert tokens.rows([Example(long)]) == tokens.rows([Example(end)])
+    assert tokens.windows([Example(long)]) == tokens.windows([Example(end)])
 
 
 @pytest.mark.parametrize(

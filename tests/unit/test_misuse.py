@@ -218,7 +218,7 @@ def test_a_comparison_that_began_with_a_mistake_can_be_begun_again(
         pareto(teacher_bundle, target_file, tmp_path / "p", students="base,small", adapt_options=QUICK | wrong)
     assert not [*(tmp_path / "p").glob("students/*")]
 
-    def stop(*arguments: Any) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("distilshift.front.adapt", stop)

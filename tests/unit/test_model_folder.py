@@ -134,7 +134,9 @@ def test_the_same_folder_is_refused_as_an_encoder(tmp_path: Path, name: str, tea
     AS_CLASSIFIER[name][0](folder)
     for call in (
         lambda: teach(source_file, tmp_path / "t", base_model=str(folder)),
-        lambda: adapt(teacher_bundle, ["a good film"] * 60, tmp_path / "s", student=str(folder)),
+        lambda: adapt(
+            teacher_bundle, [f"a good film, {index}" for index in range(60)], tmp_path / "s", student=str(folder)
+        ),
         lambda: load_piece_head(str(folder), load_classifier(str(teacher_bundle), 32)),
     ):
         with pytest.raises(ModelError, match=r"cannot be used: .* Fix: ") as caught:

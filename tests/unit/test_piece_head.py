@@ -154,7 +154,7 @@ def test_a_student_with_the_head_beside_it_is_the_plain_bundle_it_was(
             lambda folder: make_language_model(folder, words=WORDS.replace("awful", "")),
             "does not fit the student.*got no word piece 'awful'",
         ),
-        (lambda folder: folder, "cannot load"),
+        (lambda folder: folder, "got no such folder"),
     ],
     ids=["no head", "untied", "width", "words", "missing"],
 )

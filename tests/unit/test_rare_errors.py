@@ -62,7 +62,13 @@ def test_a_domain_that_lacks_something_is_named(tmp_path: Path, rows: list[Any],
 
 
 @pytest.mark.parametrize(
-    "data", [b"no gzip", gzip.compress(b"{no json"), gzip.compress(b"\xff"), gzip.compress(b"{}" * 99)[:-9]]
+    "data",
+    [
+        b"no gzip",
+        gzip.compress(b"{no json", mtime=0),
+        gzip.compress(b"\xff", mtime=0),
+        gzip.compress(b"{}" * 99, mtime=0)[:-9],
+    ],
 )
 def test_a_damaged_domain_is_named(tmp_path: Path, data: bytes):
     (tmp_path / "a.jsonl.gz").write_bytes(data)
@@ -168,7 +174,7 @@ def test_a_tokenizer_that_fails_on_a_text_is_named(tmp_path: Path, monkeypatch: 
     predictor = Predictor.load(make_student(tmp_path / "s"))
 
     class Broken:
-        def encode_batch(self, texts: Any) -> Any:
+        def encode_batch(self, texts: Any, add_special_tokens: bool) -> Any:
             raise Exception("WordPiece error: Missing [UNK] token")
 
     monkeypatch.setattr(predictor._network._tokens, "_tokenizer", Broken())

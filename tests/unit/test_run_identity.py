@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distilshift import adapt, front, output_cache, pareto, pipeline, precision, source, teach
+from distilshift import adapt, front, output_cache, pareto, precision, stage_run, teach
 from distilshift.config import TrainingConfig
 from distilshift.encoder import load_classifier
 from distilshift.errors import OutputError, RunError
@@ -110,7 +110,7 @@ def test_auto_precision_is_noted_as_what_it_came_to(monkeypatch: pytest.MonkeyPa
 
 
 def made(verb: str, folder: Path, teacher: Path) -> Any:
-    rows = [Example(text, label=label) for text, label in make_texts(30, 1)]
+    rows = [Example(text, label=label) for text, label in make_texts(60, 1)]
     if verb == "teach":
         return teach(rows, folder / "out", base_model=str(make_checkpoint(folder / "c")))
     texts = [item.text for item in rows]
@@ -127,7 +127,7 @@ def test_stages_note_where_they_compute(
         seen.append(key)
         raise StopError
 
-    monkeypatch.setattr(source if verb == "teach" else pipeline, "open_run", noted)
+    monkeypatch.setattr(stage_run, "open_run", noted)
     for fast in (False, True):
         monkeypatch.setattr(precision, "hardware_multiplies_bf16", lambda device, fast=fast: fast)
         with pytest.raises(StopError):

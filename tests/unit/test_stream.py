@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from distilshift import Predictor, predict
+from distilshift import Predictor, network
 from distilshift.errors import DataError
 from distilshift.network import RUN_TOKENS, Network
 from distilshift.types import Example
@@ -91,7 +91,7 @@ def test_a_batch_of_long_texts_is_run_in_parts(student_bundle: Path, monkeypatch
     predictor = Predictor.load(student_bundle, model="fp32", max_windows=1)
     whole = predictor.probabilities(["good film " * 30] * 5 + ["sad"] * 3)
     monkeypatch.setattr(Network, "run", counting)
-    monkeypatch.setattr(predict, "RUN_TOKENS", 64)
+    monkeypatch.setattr(network, "RUN_TOKENS", 64)
     parts = predictor.probabilities(["good film " * 30] * 5 + ["sad"] * 3)
     assert ran == [2, 2, 2, 2]  # a text has 32 tokens
     np.testing.assert_allclose(parts, whole, atol=1e-6)

@@ -140,7 +140,10 @@ def test_what_is_no_text_is_refused_with_what_works(given: Any, message: str, st
         (pd.DataFrame({"text": TEXTS, "label": [1.0, 0.0, np.nan]}), "the DataFrame, row 2 .* blank label"),
         ((TEXTS, np.array(NUMBERS)), "labels are numbers"),
         (TEXTS, r"or pass \(texts, labels\)"),
-        (class_labels([1, 0, -1]).rename_columns({"review": "text", "sentiment": "label"}), "row 2 .* blank label"),
+        (
+            class_labels([1, 0, -1]).rename_columns({"review": "text", "sentiment": "label"}),
+            "row 2 .* `--ignore-label -1`",
+        ),
     ],
 )
 def test_labels_that_cannot_be_used_name_their_row(given: Any, message: str):

@@ -22,7 +22,7 @@ ALWAYS = {
     *("teacher_probabilities", "max_texts", "method", "student", "size", "budget", "latency_ms", "distillation"),
     *("temperature", "distil_epochs", "distil_learning_rate", "distil_batch_size", "distil_frozen_layers", "spans"),
     *("feedback", "masked_consistency", "mlm_head", "max_windows", "dropout", "warmup_fraction", "weight_decay"),
-    "min_agreement",
+    *("min_agreement", "quoting", "header", "delimiter", "force"),
 }
 # For each option of the table: a value, what it is used beside, and what it is ignored beside.
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {

@@ -26,7 +26,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     shown: list[str] = []
     monkeypatch.setattr(Console, "is_terminal", property(lambda self: True))
     monkeypatch.setattr(progress.Progress, "add_task", lambda self, name, **options: shown.append(name) or 0)
-    monkeypatch.setattr(progress.Progress, "advance", lambda self, task, units: None)
+    monkeypatch.setattr(progress.Progress, "update", lambda self, task, **values: None)
     return shown
 
 
