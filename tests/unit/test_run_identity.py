@@ -141,7 +141,7 @@ def test_stages_note_where_they_compute(
 def test_a_comparison_is_not_continued_in_another_precision(
     teacher_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def stop(teacher: Path, texts: Any, bundle: Path, config: Any) -> None:
+    def stop(teacher: Path, texts: Any, bundle: Path, config: Any, cache: Path) -> None:
         bundle.mkdir(parents=True)
         raise StopError
 
