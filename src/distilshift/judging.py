@@ -72,7 +72,7 @@ class Judgement:
         """With what became of a student that learnt from itself: by dine, which is the adaptation, or by feedback."""
         if method == "dine":
             return Judgement(verdict.outcome, verdict.reason, prior, verdict.decision)
-        return replace(self, feedback=verdict)
+        return replace(self, feedback=verdict, prior=self.prior or prior)
 
     def summary(self, label_names: list[str]) -> dict[str, Any]:
         """Plain values for the student's manifest."""

@@ -11,6 +11,9 @@ from scipy.sparse import csr_matrix
 # Share of features in common (cosine of the sets) from which two texts are near copies. One changed word of eight
 # leaves 0.71. Reviews have almost no pairs between 0.6 and 0.9, short commands have many (benchmarks/LOG.md).
 MIN_OVERLAP = 0.6
+# Near copies that are left out with a text and its exact copies, the nearest ones: each set costs a solution of as many
+# equations, and among thousands of short commands all are near copies of others.
+MOST_NEAR = 64
 
 
 def near_copies(texts: Sequence[NDArray[np.int64]]) -> dict[int, NDArray[np.int64]]:
@@ -33,7 +36,21 @@ def near_copies(texts: Sequence[NDArray[np.int64]]) -> dict[int, NDArray[np.int6
     near[common.row[close], common.col[close]] = True
     copied = np.flatnonzero(near.sum(axis=1) > 1)
     links = near[np.ix_(copied, copied)].astype(np.float32)
-    return {int(index): copied[row] for index, row in zip(copied, links @ links > 0, strict=True)}
+    paths, kinds = links @ links, _kinds([texts[int(index)] for index in copied])
+    return {int(index): copied[_left_out(paths[at], kinds == kinds[at])] for at, index in enumerate(copied)}
+
+
+def _kinds(texts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """A number for each text, the same for texts with the same features."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(features.tobytes(), len(numbers)) for features in texts], np.int64)
+
+
+def _left_out(paths: NDArray[np.float32], exact: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The exact copies of a text, and the `MOST_NEAR` texts to which most paths of two steps lead, ascending."""
+    near = np.flatnonzero((paths > 0) & ~exact)
+    nearest = near[np.argsort(-paths[near], kind="stable")[:MOST_NEAR]]
+    return np.union1d(np.flatnonzero(exact), nearest)
 
 
 def incidence(texts: Sequence[NDArray[np.int64]]) -> csr_matrix:

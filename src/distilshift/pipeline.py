@@ -111,17 +111,17 @@ def make_student(
             Path(cache).mkdir(parents=True, exist_ok=True)
     inputs = {"teacher": fingerprint(asdict(manifest)), "texts": corpus.sha256}
     with stage_run("adapt", folder, settings, inputs, fresh) as (accelerator, run):
-        run.shared = Path(cache) if cache else None
+        run.shared, leads = Path(cache) if cache else None, run.crew.leads
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
                 made = _distilled_box(source, manifest, corpus, settings, accelerator, run)
             else:
                 made = _distilled(source, manifest, corpus, settings, accelerator, run)
-            if run.crew.leads:
+            if leads:
                 write_student(folder, made, manifest, settings, overwrite, run)
     summary = read_manifest(folder, "student").runtime or {}
     warnings = tuple(summary.get("warnings", ()))
-    for each in warnings if accelerator.is_main_process else ():
+    for each in warnings if leads else ():
         log.warning("Warning: %s", each)
     return AdaptResult(folder, summary, time.perf_counter() - start, peak_memory_bytes(), warnings)
 
@@ -145,6 +145,7 @@ def _distilled(
     require_comparable(teacher, student, config)
     require_masks(student, config)
     corpus = within_budget(corpus, teacher, config, accelerator, run)
+    config = sufficient(corpus, config)  # again: the texts that were chosen may be copies
     held_out = held_out_mask(corpus)
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
@@ -192,6 +193,7 @@ def _distilled_box(
     untrained = make(config.student_layers)
     require_masks(untrained, config)
     box, corpus = box.within_budget(corpus, config)
+    config = sufficient(corpus, config)
     held_out = held_out_mask(corpus)
     plan = plan_student(untrained, corpus, config, run)
 

@@ -35,12 +35,14 @@ class Rows:
         """Args: arrays of shape (rows, width), of one width."""
         self._parts = list(parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        self._chosen: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self._starts[-1]) if self._chosen is None else len(self._chosen)
 
     def __getitem__(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """The rows at these indices, in memory."""
+        indices = indices if self._chosen is None else self._chosen[indices]
         homes = np.searchsorted(self._starts, indices, side="right") - 1
         found = np.empty((len(indices), self._parts[0].shape[1]), self._parts[0].dtype)
         for home in np.unique(homes):
@@ -49,13 +51,10 @@ class Rows:
         return found
 
     def only(self, chosen: NDArray[np.int64]) -> Rows:
-        """Some of the rows, by their numbers, in memory."""
-        return Rows([self[chosen]])
-
-    def parts(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Each array with the place of its rows."""
-        for start, part in zip(self._starts, self._parts, strict=False):
-            yield slice(int(start), int(start) + len(part)), part
+        """Some of the rows, by their numbers, numbered anew from 0; nothing is copied."""
+        rows = Rows(self._parts)
+        rows._chosen = chosen if self._chosen is None else self._chosen[chosen]
+        return rows
 
 
 def shard_spans(size: int) -> list[slice]:

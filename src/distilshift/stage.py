@@ -112,6 +112,10 @@ def _is_newer(bundle: Path, file: Path) -> bool:
     return manifest.is_file() and manifest.stat().st_mtime_ns >= file.stat().st_mtime_ns
 
 
+# Options that allow something and change no result: a refused run may be continued with them.
+PERMISSIONS = frozenset({"force"})
+
+
 def identity(
     stage: str, config: StageConfig, computed: Mapping[str, str] | None = None, **inputs: str
 ) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def identity(
         computed: the device and the precision that the options came to, as of `precision.where_computed`.
         inputs: hashes of what it reads.
     """
-    values = config.to_dict()
+    values = {name: value for name, value in config.to_dict().items() if name not in PERMISSIONS}
     code = {CODE: code_sha256()} | {f"{VERSION}{name}": value for name, value in versions().items()}
     contents = {f"content of {name}": folder_sha256(folder) for name, folder in encoder_folders(values).items()}
     return {"stage": stage} | values | contents | inputs | dict(computed or {}) | code

@@ -60,7 +60,9 @@ def build_student(teacher: Classifier, student: str, student_layers: int | None)
     """
     if student == "cut":
         return cut(teacher, student_layers or min(BASE_LAYERS, len(layers_of(teacher.model))))
-    return new_student(student, teacher.max_length, teacher.label_names, student_layers)
+    made = new_student(student, teacher.max_length, teacher.label_names, student_layers)
+    made.tokenizer.truncation_side = teacher.tokenizer.truncation_side  # the student reads what the teacher labelled
+    return made
 
 
 def new_student(encoder: str, max_length: int, label_names: Sequence[str], student_layers: int | None) -> Classifier:

@@ -158,7 +158,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     gate = np.random.default_rng(config.seed).permutation(np.flatnonzero(made.held_out)) if held_out else sample
     judged = corpus.at(gate) if held_out else texts
     reference = opener(exported, 0).logits(judged) if held_out else fp32
-    calibration = [text for text, unseen in zip(texts, made.held_out[sample], strict=True) if not unseen]
+    calibration = list(dict.fromkeys(text for text, out in zip(texts, made.held_out[sample], strict=True) if not out))
     least, target = config.min_agreement, folder / ONNX_FILES["int8"]
     int8 = quantise(exported, target, judged, reference, least, opener, calibration, held_out)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilshift import Predictor, adapt, learning, pareto, shards, student_bundle
+from distilshift import Predictor, adapt, learning, loop, pareto, shards, student_bundle
 from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data import held_out
@@ -33,15 +33,17 @@ def test_a_tenth_is_held_out_whatever_the_order():
     np.testing.assert_array_equal(shuffled, mask[order])
 
 
-def test_copies_are_on_the_same_side():
-    texts = [f"text {number % 2500}" for number in range(6000)]
-    mask = held_out_mask(corpus(texts))
-    np.testing.assert_array_equal(mask[:2500], mask[2500:5000])
-    assert mask[:2500].sum() == 250
+def test_texts_that_occur_again_are_trained_on():
+    """In another case or spacing, too: such a text would be known to the student."""
+    texts = [f"text {number}" for number in range(3000)]
+    copies = [*texts[:400], *(text.upper() for text in texts[400:700]), *(f"  {text}" for text in texts[700:900])]
+    mask = held_out_mask(corpus([*texts, *copies, *texts[:1] * 5000]))
+    assert mask[900:3000].sum() == 210
+    assert mask.sum() == 210
 
 
 def test_few_different_texts_are_all_trained_on():
-    mask = held_out_mask(corpus([f"text {number % 1999}" for number in range(6000)]))
+    mask = held_out_mask(corpus([f"text {number}" for number in range(1999)] + ["a copy", "A copy"] * 50))
     assert not mask.any()
     assert training_rows(mask) is None
 
@@ -102,6 +104,55 @@ def test_int8_is_judged_on_texts_that_the_student_never_saw(
     own = Predictor.load(tmp_path / "s", model="fp32").predict([text.text for text in compared])
     names = read_manifest(tmp_path / "s").label_names
     assert [names[row.argmax()] for row in reference] == [each.label for each in own]
+
+
+@pytest.fixture
+def trained_sizes(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Numbers of texts that trainings have met."""
+    sizes: set[int] = set()
+    inner = loop.shuffled_batches
+
+    def noting(lengths: np.ndarray, *rest: Any) -> Any:
+        sizes.add(len(lengths))
+        return inner(lengths, *rest)
+
+    monkeypatch.setattr(loop, "shuffled_batches", noting)
+    return sizes
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "inner states": {"distillation": "tinybert"},
+    "feedback": {"feedback": 0.5, "feedback_every": 1},
+    "masked copies": {"masked_consistency": 1.0},
+    "dine": {"method": "dine"},
+    "a refused dine": {"method": "dine", "target_prior": "positive=0.999,negative=0.001"},
+}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_no_way_of_learning_sees_them(
+    teacher_bundle: Path,
+    tmp_path: Path,
+    quick_export: None,
+    holding_out: None,
+    trained_sizes: set[int],
+    options: dict[str, Any],
+):
+    texts = list(dict.fromkeys(text for text, _ in make_texts(120, 5)))
+    adapt(teacher_bundle, texts, tmp_path / "s", **OPTIONS | options)
+    assert trained_sizes == {int((~held_out_mask(corpus(texts))).sum())}
+    assert trained_sizes != {len(texts)}
+
+
+def test_a_black_boxs_student_does_not_see_them(
+    tmp_path: Path, tiny_encoder: Path, quick_export: None, holding_out: None, trained_sizes: set[int]
+):
+    texts = list(dict.fromkeys(text for text, _ in make_texts(120, 5)))
+    rows = "".join(f"{0.2 + 0.6 * (index % 2):.1f},{0.8 - 0.6 * (index % 2):.1f}\n" for index in range(len(texts)))
+    (tmp_path / "p.csv").write_text("negative,positive\n" + rows)
+    box = {"teacher_probabilities": tmp_path / "p.csv", "student": str(tiny_encoder)}
+    adapt(None, texts, tmp_path / "s", **OPTIONS | box)
+    assert trained_sizes == {int((~held_out_mask(corpus(texts))).sum())}
 
 
 def test_students_of_one_comparison_share_what_the_teacher_says(

@@ -21,6 +21,7 @@ from distilshift.inference import bundle_logits
 from distilshift.metrics import softmax
 from distilshift.pieces import Pieces, rebuilt
 from distilshift.stage import seeded
+from distilshift.student import build_student
 from distilshift.tokens import TextTokens, load_tokenizer
 from distilshift.types import Example
 from encoders import FAMILIES, LETTERS, WORDS, make_checkpoint, make_encoder
@@ -261,3 +262,11 @@ def test_classes_can_be_renamed_by_their_names(tmp_path: Path):
     folder = make_checkpoint(tmp_path / "c")
     bundle = import_checkpoint(str(folder), tmp_path / "t", label_names="LABEL_1=yes,0=no")
     assert read_manifest(bundle).label_names == ["no", "yes"]
+
+
+@pytest.mark.parametrize("student", ["cut", "other"])
+def test_a_student_reads_the_side_that_its_teacher_labelled(tmp_path: Path, student: str):
+    folder, other = make_checkpoint(tmp_path / "c"), make_checkpoint(tmp_path / "other")
+    edit(folder, truncation_side="left")
+    made = build_student(load_classifier(str(folder), 20), "cut" if student == "cut" else str(other), 1)
+    assert made.tokenizer.truncation_side == "left"

@@ -12,7 +12,7 @@ import pytest
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import open_corpus
 from distilshift.encoder import Classifier, load_classifier
-from distilshift.near_copies import incidence, near_copies
+from distilshift.near_copies import MOST_NEAR, incidence, near_copies
 from distilshift.run import open_run
 from distilshift.second_opinion import MIN_CORRELATION, SecondOpinion, second_opinion
 from distilshift.shards import Rows
@@ -92,3 +92,16 @@ def test_texts_with_nothing_in_common_are_no_copies():
     lone = [np.array([1]), np.array([2]), np.zeros(0, np.int64), np.zeros(0, np.int64)]
     assert incidence(lone).shape == (4, 0)
     assert near_copies(lone) == {}
+
+
+def test_what_is_left_out_with_a_text_is_bounded_but_for_its_exact_copies(monkeypatch: pytest.MonkeyPatch):
+    """Short commands are near copies of hundreds of others, and each set costs a solution of its size."""
+    rng = np.random.default_rng(0)
+    texts = [np.unique(np.append(np.arange(8), rng.integers(8, 60, 2))) for _ in range(200)] + [np.arange(9)] * 90
+    found = near_copies(texts)
+    exact = set(range(200, 290))
+    assert len(found) == len(texts)
+    for index, members in found.items():
+        assert index in members
+        assert len(set(members.tolist()) - exact) <= MOST_NEAR + 5  # and its own exact copies, by chance
+    assert all(exact <= set(found[index].tolist()) for index in exact)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from distilshift import precision, stage, teach
+from distilshift import adapt, precision, stage, teach
 from distilshift.config import TrainingConfig
 from distilshift.precision import hardware_multiplies_bf16, make_accelerator, own_accelerator, resolve_precision
 from distilshift.stage import peak_memory_bytes, seeded
@@ -47,6 +47,14 @@ def no_accelerator() -> Any:
     for state, values in zip(shared, before, strict=True):
         state.clear()
         state.update(values)
+
+
+def test_no_accelerator_is_left_behind_where_there_was_none(
+    no_accelerator: None, teacher_bundle: Path, target_file: Path, tmp_path: Path, quick_export: None
+):
+    options = {"method": "none", "distil_epochs": 1, "student_layers": 1, "precision": "fp32"}
+    adapt(teacher_bundle, target_file, tmp_path / "s", **options)
+    assert [kind._shared_state for kind in (PartialState, AcceleratorState)] == [{}, {}]
 
 
 def test_the_callers_accelerator_is_as_it_was(

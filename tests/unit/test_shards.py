@@ -55,7 +55,10 @@ def test_tokens_and_outputs_are_those_of_the_whole(classifier: Classifier, corpu
         wanted = forward_all(classifier, whole, accelerator.device, accelerator.autocast)["logits"]
         np.testing.assert_allclose(rows[everything], wanted, atol=1e-6)
         assert len(rows) == len(store) == 50
-        assert {type(part).__name__ for _, part in rows.parts()} == {"memmap"}
+        some = rows.only(np.array([4, 0, 9])).only(np.array([2, 0]))
+        np.testing.assert_array_equal(some[np.array([1, 0])], rows[np.array([4, 9])])
+        assert len(some) == 2
+        assert {type(part).__name__ for each in (rows, some) for part in each._parts} == {"memmap"}
 
 
 def test_a_stopped_pass_continues_at_its_shard(
@@ -89,4 +92,3 @@ def test_rows_are_found_across_parts():
     rows = Rows([whole[:5], whole[5:6], whole[6:]])
     chosen = np.array([11, 0, 5, 4, 6, 0])
     np.testing.assert_array_equal(rows[chosen], whole[chosen])
-    assert [span for span, _ in rows.parts()] == [slice(0, 5), slice(5, 6), slice(6, 12)]

@@ -79,3 +79,14 @@ def test_force_makes_a_student_of_plain_labels_and_says_so(
     assert f"Warning: {warning}" in caplog.text
     card = (tmp_path / "s" / "README.md").read_text()
     assert card.index(f"> **Warning.** {warning}") < card.index("A small text classifier")
+
+
+def test_chosen_texts_that_are_copies_do_not_count(teacher_bundle: Path, tmp_path: Path, quick_export: None):
+    """Of `max_texts` random rows, too few may be different; the advice then works."""
+    given = texts(60) * 50
+    options = QUICK | {"method": "shot-im", "adapt_epochs": 1, "max_texts": 50}
+    with pytest.raises(DataError, match=r"got \d\d in .* --force"):
+        adapt(teacher_bundle, given, tmp_path / "s", **options)
+    made = adapt(teacher_bundle, given, tmp_path / "s", **options, force=True)
+    assert made.summary["adaptation"] == "none"
+    assert any("different target texts" in warning for warning in made.warnings)

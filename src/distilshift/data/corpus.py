@@ -108,12 +108,12 @@ def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:
         count += 1
         digest.update(_identity_of(example))
         if len(different) < MOST_DISTINCT:
-            different.add(_plain_digest(example))
+            different.add(plain_digest(example))
     return Corpus(name, count, digest.hexdigest(), open_texts, len(different))
 
 
-def _plain_digest(example: Example) -> bytes:
-    """Tell texts apart that differ in more than case and white space."""
+def plain_digest(example: Example) -> bytes:
+    """A digest that tells texts apart if they differ in more than case and white space."""
     words = [part.casefold().split() for part in (example.text, example.pair or "")]
     return hashlib.sha256(json.dumps(words).encode()).digest()
 
