@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilshift.data.formats import is_readable
 from distilshift.data.packed import unpacked_name
+from distilshift.data.path_names import require_no_names
 from distilshift.data.streams import Readable, display_name
 from distilshift.errors import DataError
 
@@ -29,7 +30,9 @@ _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _SIDE_FILES = frozenset({_STATE, _SPLITS, "dataset_info.json", "dataset_infos.json", "config.json", "metadata.json"})
 # Endings of data that cannot be read: to pass over them would lose rows without a word.
 _OTHER_DATA = frozenset(
-    ".avro .db .feather .numbers .ods .orc .pickle .pkl .rar .sqlite .tar .tgz .xls .xlsb .xlsx .xml .zip .7z".split()
+    re.findall(
+        r"\S+", ".7z .avro .db .feather .numbers .ods .orc .pickle .pkl .rar .sqlite .tar .tgz .xls .xlsx .xml .zip"
+    )
 )
 
 
@@ -40,9 +43,14 @@ def names_files(data: Any) -> TypeIs[str | Path | Sequence[Path]]:
 
 
 def as_files(given: Any) -> str | list[Path] | None:
-    """The files that an input names, or None if it is something else."""
+    """The files that an input names, or None if it is something else.
+
+    Raises:
+        DataError: it is a list of strings that name files.
+    """
     if isinstance(given, str | os.PathLike):
         return str(os.fspath(given))
+    require_no_names(given)
     several = names_files(given)
     return list(given) if several else None
 
