@@ -47,6 +47,15 @@ def test_more_numbers_than_classes_get_no_guess(teacher_bundle: Path, tmp_path: 
         evaluate(teacher_bundle, labelled(tmp_path, ["1", "2", "3"]))
 
 
+def test_minus_one_beside_class_numbers_gets_no_class_of_the_bundle(teacher_bundle: Path, tmp_path: Path):
+    path = labelled(tmp_path, ["-1", "0", "1"])
+    names = advised(teacher_bundle, path)
+    assert names == ",".join(
+        f"{number}={name}" for number, name in enumerate(read_manifest(teacher_bundle).label_names)
+    )
+    assert evaluate(teacher_bundle, path, label_names=names, ignore_label=("-1",)).examples == 6
+
+
 def test_labels_of_another_case_are_renamed_as_advised(teacher_bundle: Path, tmp_path: Path):
     classes = read_manifest(teacher_bundle).label_names
     path = labelled(tmp_path, [classes[0].upper(), classes[1]])

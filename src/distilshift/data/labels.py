@@ -185,11 +185,27 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None, know
             f"{name}: labels are numbers",
             expected="class names",
             got=_plain(numbers),
-            fix=_as_known(numbers, known)
-            if known
-            else f"name them, as in `--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}, or keep them "
-            f"with `--label-names {AS_IS}`",
+            fix=_fix(numbers, known),
         )
+
+
+def _fix(numbers: Sequence[str], known: Sequence[str]) -> str:
+    absent = _stands_for_none(numbers) if len(numbers) != len(known) else None
+    if absent is not None:
+        rest = [number for number in numbers if number != absent]
+        return f"`--ignore-label {absent}` if {absent} means no label, else name it, too; {_fix(rest, known)}"
+    if known:
+        return _as_known(numbers, known)
+    names = f"`--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}"
+    return f"name them, as in {names}, or keep them with `--label-names {AS_IS}`"
+
+
+def _stands_for_none(numbers: Sequence[str]) -> str | None:
+    """The label -1 beside two or more other class numbers, where many data sets have it for no label."""
+    absent = [number for number in numbers if float(number) == -1]
+    others = [float(number) for number in numbers if number not in absent]
+    counted = len(others) >= 2 and all(number >= 0 and number.is_integer() for number in others)
+    return absent[0] if len(absent) == 1 and counted else None
 
 
 def _plain(numbers: Sequence[str]) -> str:
