@@ -63,6 +63,13 @@ def test_a_text_of_several_words_needs_no_option(run_cli: Any, student_bundle: P
     assert (row["text"], row["label"] in {"positive", "negative"}) == (text, True)
 
 
+@pytest.mark.parametrize("given", [["A joy to use."], ["--text", "good", "--text", "bad"]])
+def test_a_text_has_no_column_to_keep(run_cli: Any, student_bundle: Path, given: list[str]):
+    done = run_cli("predict", student_bundle, *given, "--id-column", "id")
+    assert (done.code, done.out) == (2, "")
+    assert "a text of the command line has no columns: expected a file, got a text, and --id-column id" in done.err
+
+
 def test_several_texts_and_several_files(run_cli: Any, student_bundle: Path, tmp_path: Path):
     rows = rows_of(run_cli("predict", student_bundle, "--text", "good", "--text", "bad").out)
     assert [row["text"] for row in rows] == ["good", "bad"]

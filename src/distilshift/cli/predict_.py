@@ -100,6 +100,11 @@ def _examples(
             raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
         if config.pair_column is not None:
             raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
+        if config.id_column is not None:
+            got = f"a text, and --id-column {config.id_column}"
+            raise DataError(
+                "a text of the command line has no columns", expected="a file", got=got, fix="leave out --id-column"
+            )
         return iter([Example(_typed(text)) for text in texts]), []
     files = files_of(source_of(source or ("-",)))  # before there is an output, which a glob might match
     examples = iter_examples(
