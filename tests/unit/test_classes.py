@@ -98,10 +98,11 @@ def test_two_spellings_of_one_name_are_reported(names: list[str]):
 
 
 @pytest.mark.parametrize(
-    "name", ["nan", "NaN", "None", "null", "NULL", "n/a", "N/A", "NA", "<NA>", "NaT", "''", "-", "...", "[]", "?"]
+    "name", ["nan", "NaN", "None", "null", "NULL", "n/a", "N/A", "NA", "<NA>", "NaT", "''", "-", "...", "[]", "?", "-1"]
 )
-def test_names_of_missing_labels_are_reported(name: str):
-    (found,) = name_warnings(["negative", name, "positive"])
+@pytest.mark.parametrize("others", [("negative", "positive"), ("0", "1")])
+def test_names_of_missing_labels_are_reported(name: str, others: tuple[str, str]):
+    (found,) = name_warnings([others[0], name, others[1]])
     assert found.startswith(f"The class {name!r} may stand for a missing label".replace("\"''\"", "\"''\""))
 
 

@@ -90,6 +90,34 @@ def test_a_misspelled_option_is_corrected_and_numbers_are_never_texts(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    "value", [[{"text": text} for text in TEXTS], {"text": TEXTS[0], "lang": "en"}, [TEXTS[0]], None]
+)
+def test_a_column_of_lists_or_objects_is_no_text_and_no_label(tmp_path: Path, value: Any) -> None:
+    for name, content in (("a.json", [{"data": value}] * 8), ("b.json", [{"data": value, "content": TEXTS[0]}] * 8)):
+        (tmp_path / name).write_text(json.dumps(content))
+        fix = fix_of(tmp_path / name, LabelledInputConfig())
+        assert ("data" in fix, "--text-column content" in fix) == (False, name == "b.json")
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", "~", "^", ":", ","])
+@pytest.mark.parametrize(
+    "columns", [{"id": [7] * 8, "text": TEXTS, "label": LABELS}, {"an opinion": TEXTS, "n": LABELS}]
+)
+def test_a_header_that_was_not_cut_is_told_its_delimiter(tmp_path: Path, mark: str, columns: dict[str, Any]) -> None:
+    (tmp_path / "a.csv").write_text(table(columns, mark))
+    fix = fix_of(tmp_path / "a.csv", LabelledInputConfig(delimiter=";" if mark == "," else ","))
+    assert fix == f"`--delimiter {'tab' if mark == chr(9) else shlex.quote(mark)}`"
+    if "text" in columns:
+        config = LabelledInputConfig(delimiter=shlex.split(fix.strip("`"))[1])
+        assert [item.text for item in read_labelled(tmp_path / "a.csv", config).examples] == TEXTS
+
+
+def test_a_lone_column_whose_name_alone_has_a_colon_is_proposed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table({"Review: free text": TEXTS}))
+    assert fix_of(tmp_path / "a.csv", InputConfig()) == "`--text-column 'Review: free text'`"
+
+
+@pytest.mark.parametrize(
     ("rows", "options"),
     [
         (zip(TEXTS, LABELS, strict=True), "--no-header --text-column 0 --label-column 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,30 @@ def test_an_output_may_lead_to_the_current_folder(way: str, tmp_path: Path, monk
     with staged_folder(Path(way), overwrite=True) as part:
         (part / "new").write_text("")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["old", "old/new"]
+
+
+@pytest.mark.parametrize("names", [["a.csv"], ["/data/part-0.jsonl.gz", "part 1.PARQUET"], ("here/notes",) * 60])
+def test_strings_that_name_files_are_not_taken_for_texts(
+    teacher_bundle: Path, student_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "notes").touch()
+    said = rf"the names of files where texts are read: expected texts, got '{re.escape(names[0])}'"
+    for call in (
+        lambda: adapt(teacher_bundle, names, tmp_path / "s"),
+        lambda: adapt(teacher_bundle, iter(names), tmp_path / "s"),
+        lambda: evaluate(teacher_bundle, names),
+    ):
+        with pytest.raises(DataError, match=rf"{said}.*Fix: pass pathlib.Path objects"):
+            call()
+    with pytest.raises(DataError, match=rf"{said}.*Fix: `distilshift predict` reads files"):
+        Predictor.load(student_bundle).predict(names)
+
+
+def test_texts_that_are_like_names_remain_texts(student_bundle: Path):
+    for texts in (["wow.cool", "yes/no", "https://example.org"], ["a.csv", "was not read"], ["good"]):
+        assert len(Predictor.load(student_bundle).predict(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("name", ["o" * 241, "é" * 121])

@@ -63,6 +63,13 @@ def test_a_text_of_several_words_needs_no_option(run_cli: Any, student_bundle: P
     assert (row["text"], row["label"] in {"positive", "negative"}) == (text, True)
 
 
+@pytest.mark.parametrize("given", [["A joy to use."], ["--text", "good", "--text", "bad"]])
+def test_a_text_has_no_column_to_keep(run_cli: Any, student_bundle: Path, given: list[str]):
+    done = run_cli("predict", student_bundle, *given, "--id-column", "id")
+    assert (done.code, done.out) == (2, "")
+    assert "a text of the command line has no columns: expected a file, got a text, and --id-column id" in done.err
+
+
 def test_several_texts_and_several_files(run_cli: Any, student_bundle: Path, tmp_path: Path):
     rows = rows_of(run_cli("predict", student_bundle, "--text", "good", "--text", "bad").out)
     assert [row["text"] for row in rows] == ["good", "bad"]
@@ -130,8 +137,35 @@ def test_rows_of_csv_have_the_same_columns_or_are_refused(run_cli: Any, student_
     ]
     (tmp_path / "b.jsonl").write_text('{"text": "good", "a": 1}\n{"text": "bad", "b": 2}\n')
     done = run_cli("predict", student_bundle, tmp_path / "b.jsonl", "--format", "csv", "-o", tmp_path / "out.csv")
-    assert (done.code, "rows have different columns" in done.err) == (2, True)
+    assert (done.code, "a row has a column that the header of the CSV output lacks" in done.err) == (2, True)
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (
+            "a.txt",
+            "only the columns of the first row (none besides the text), got also 'id'. Fix: pass --format jsonl\n",
+        ),
+        ("b.csv", "only the columns of the first row ('n'), got also 'id'. Fix: pass --format jsonl\n"),
+        ("c.csv", "only the columns of the first row ('my id'), got also 'n'. Fix: pass --format jsonl, or keep one "),
+    ],
+)
+def test_inputs_of_several_kinds_get_a_fix_that_works(
+    run_cli: Any, student_bundle: Path, tmp_path: Path, first: str, said: str
+):
+    (tmp_path / "a.txt").write_text("good\n")
+    (tmp_path / "b.csv").write_text("n,text\n1,good\n")
+    (tmp_path / "c.csv").write_text("my id,text\n1,good\n")
+    (tmp_path / "z.csv").write_text("id,text\n8,bad\n" if first != "c.csv" else "n,my id,text\n3,8,bad\n")
+    call = ("predict", student_bundle, tmp_path / first, tmp_path / "z.csv", "--format")
+    done = run_cli(*call, "csv")
+    assert done.code == 2
+    assert said in done.err
+    options = ["csv", "--id-column", "my id"] if "--id-column 'my id'" in done.err else ["jsonl"]
+    assert (first == "c.csv") == (options[0] == "csv")
+    assert run_cli(*call, *options).code == 0
 
 
 def test_columns_without_a_name_get_one(run_cli: Any, student_bundle: Path, tmp_path: Path):

@@ -83,6 +83,18 @@ def test_rows_swallowed_within_a_file_that_is_quoted_elsewhere_are_found(tmp_pat
         read_examples(save(tmp_path, "c.csv", [["id", "text", "label", "user"], *between]), AUTO)
 
 
+@pytest.mark.parametrize("swallowed", ["t3_b,neg,it is bad", "t3_b,neg,it is bad\nt3_c,neg,bad, worse"])
+@pytest.mark.parametrize("width", [3, 4])
+def test_rows_swallowed_beside_a_class_column_in_the_middle_are_found(tmp_path: Path, swallowed: str, width: int):
+    """Also where a swallowed row has a delimiter too many."""
+    rows = [[f"t3_{index}", ("pos", "neg")[index % 2], f'"a film, ""{index}"""'] for index in range(40)]
+    text = [["id", "label", "text"], *rows, ["t3_a", "pos", '"he said']]
+    lines = [",".join(row) for row in text] + [*swallowed.split("\n"), 't3_d,neg,and it ends"']
+    (tmp_path / "a.csv").write_text("".join("x," * (width - 3) + line + "\n" for line in lines))
+    with pytest.raises(DataError, match=r"line 42 \(row 41\): a quoted cell goes on to line"):
+        read_labelled(tmp_path / "a.csv", LABELLED)
+
+
 def test_a_lone_column_of_lines_that_may_be_rows_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, "a.csv", [["text"], ['"To be'], ['or not"'], ["fine"]])
     with pytest.raises(DataError, match=r"a\.csv, line 2 \(row 1\)"):

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -571,7 +572,9 @@ def test_label_that_is_a_list(tmp_path: Path) -> None:
     ("name", "data", "got", "names"),
     [
         ("a.csv", "text,label\na,0\nb,1\nc,0\n", "0, 1", "0=negative,1=positive"),
-        ("a.csv", "text,label\na,10\nb,9\nc,-1\n", "-1, 9, 10", "-1=class--1,9=class-9,10=class-10"),
+        ("a.csv", "text,label\na,10\nb,9\nc,-1\n", "-1, 9, 10", "9=negative,10=positive"),
+        ("a.csv", "text,label\na,-1\nb,1\nc,1\n", "-1, 1", "-1=negative,1=positive"),
+        ("a.csv", "text,label\na,0.0\nb,1.0\nc,-1.0\n", "-1.0, 0.0, 1.0", "0.0=negative,1.0=positive"),
         ("a.csv", "text,label\na,0.0\nb,1.0\n", "0.0, 1.0", "0.0=negative,1.0=positive"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n', "0, 1", "0=negative,1=positive"),
     ],
@@ -579,10 +582,18 @@ def test_label_that_is_a_list(tmp_path: Path) -> None:
 def test_numbers_as_labels(tmp_path: Path, name: str, data: str, got: str, names: str) -> None:
     path = save(tmp_path, name, data)
     error = refusal(path, LABELLED)
-    says(error, at=f"{name}: labels are numbers", expected="class names", got=got, fix=f"`--label-names {names}`")
+    says(
+        error,
+        at=f"{name}: labels are numbers",
+        expected="class names",
+        got=got,
+        fix=f"name them, as in `--label-names {names}`",
+    )
     assert "`--label-names as-is`" in str(error)
-    # The proposal can be pasted.
-    named = read_labelled(path, LabelledInputConfig(label_names=names)).examples
+    # The proposal can be pasted, and a number that may stand for no label is left out.
+    ignored = re.findall(r"Fix: `--ignore-label (\S+)` if \1 means no label", str(error))
+    assert len(ignored) == (got.count(",") == 2)
+    named = read_labelled(path, LabelledInputConfig(label_names=names, ignore_label=tuple(ignored))).examples
     assert {example.label for example in named} == set(label_mapping(names).values())
 
 

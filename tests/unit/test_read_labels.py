@@ -29,7 +29,9 @@ def test_numbers_may_share_a_name_and_others_be_left_out(tmp_path: Path, caplog:
     assert found == [("1", "negative"), ("2", "negative"), ("4", "positive"), ("5", "positive")]
     (record,) = caplog.records
     assert record.getMessage() == f"{tmp_path}/a.csv: left out 2 of 6 rows for their label"
-    with pytest.raises(DataError, match=r"line 4 \(row 3\).*got '3'. Fix: .*or `--ignore-label 3`"):
+    with pytest.raises(
+        DataError, match=r"line 4 \(row 3\).*got '-1', '3'. Fix: .*or `--ignore-label -1 --ignore-label 3`"
+    ):
         labelled(tmp_path / "a.csv", label_names=names)
 
 

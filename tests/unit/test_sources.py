@@ -77,14 +77,30 @@ def test_a_flaw_is_named_by_the_file_that_has_it(shards: Path) -> None:
         (["a.csv", "b.jsonl"], "holds several kinds of file.*got .csv, .jsonl"),
         (["train.csv", "test.csv"], "holds several splits.*got test, train"),
         (["train-0.parquet", "validation-0.parquet"], "holds several splits"),
+        (["a.jsonl", "b.json"], "holds several kinds of file.*got .json, .jsonl"),
+        (["a.csv", "b.xlsx", "c.tar.gz"], r"holds more data than .*got b\.xlsx, c\.tar\.gz\. Fix: .*/\*\.csv'?$"),
+        (["a.csv", "nest/more/b.csv", "aside/notes.md"], "holds more data than .*got nest/. Fix"),
     ],
 )
 def test_a_folder_that_is_not_one_set_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
     (tmp_path / "d").mkdir()
-    for name in files:
-        (tmp_path / "d" / name).touch()
+    for path in (tmp_path / "d" / name for name in files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     with pytest.raises(DataError, match=said):
         read_examples(tmp_path / "d", PLAIN)
+
+
+def test_a_folder_of_json_shards_is_read_and_what_is_no_data_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    for name in ("_logs/a.csv", ".cache/b.csv", "pictures/c.png"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    (folder / "config.json").write_text("{}")
+    (folder / "README.md").write_text("no data")
+    (folder / "part-0.json").write_text(lines(ROWS[:3]))
+    (folder / "part-1.json").write_text(json.dumps(ROWS[3:]))
+    assert texts_of(folder) == TEXTS
 
 
 def test_a_pattern_without_a_match_is_named_and_a_file_called_so_is_read(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import rich_click as click
 from distilshift.cli.options import chosen, config_options, source_of
 from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
+from distilshift.data.path_names import LIKE_A_PATH
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import SURROGATE, shown
 from distilshift.data.sources import files_of, is_glob
@@ -25,9 +25,6 @@ from distilshift.types import Example, Prediction
 
 if TYPE_CHECKING:
     from distilshift.predict import Predictor
-
-# A slash, or an ending: whoever writes one more likely means a file than a text.
-_LIKE_A_PATH = re.compile(r"[/\\]|\.[a-z][a-z0-9]{0,9}$", re.IGNORECASE)
 
 
 @click.command(name="predict")
@@ -103,6 +100,11 @@ def _examples(
             raise DataError("the text is blank", expected="words", fix="give a text, a file, or - for standard input")
         if config.pair_column is not None:
             raise DataError("the command line holds one text", expected="pairs", got="a text", fix="put them in a file")
+        if config.id_column is not None:
+            got = f"a text, and --id-column {config.id_column}"
+            raise DataError(
+                "a text of the command line has no columns", expected="a file", got=got, fix="leave out --id-column"
+            )
         return iter([Example(_typed(text)) for text in texts]), []
     files = files_of(source_of(source or ("-",)))  # before there is an output, which a glob might match
     examples = iter_examples(
@@ -126,7 +128,7 @@ def _is_text(source: str) -> bool:
         return True
     if source == "-" or _exists(source):
         return False
-    if "\n" in source or (len(source.split()) > 1 and not _LIKE_A_PATH.search(source)):
+    if "\n" in source or (len(source.split()) > 1 and not LIKE_A_PATH.search(source)):
         return True
     if is_glob(source):
         return False

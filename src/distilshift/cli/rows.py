@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from distilshift.data.rows import listed, shown
 from distilshift.errors import OutputError
 from distilshift.types import Example, Prediction
 
@@ -97,11 +99,14 @@ class _Table:
     def _write(self, example: Example, prediction: Prediction | None) -> None:
         carried, columns = self._carried or {}, example.columns or {}
         if new := [name for name in columns if name not in carried]:
+            first = listed(list(carried)) if carried else "none besides the text"
+            shared = [shlex.quote(name) for name in carried if name in columns][:1]
+            keep = [f", or keep one column, as with --id-column {name}, if all inputs have it" for name in shared]
             raise OutputError(
-                "rows have different columns",
-                expected=f"in every row some of {', '.join(carried) or 'no other columns'}",
-                got=new[0],
-                fix="pass --format jsonl, or keep one column with --id-column",
+                "a row has a column that the header of the CSV output lacks",
+                expected=f"only the columns of the first row ({first})",
+                got=f"also {shown(new[0])}",
+                fix="".join(["pass --format jsonl", *keep]),
             )
         texts = [example.text, example.pair or ""] if self._paired else [example.text]
         shares = [prediction.probabilities[name] for name in self._names] if prediction else [""] * len(self._names)

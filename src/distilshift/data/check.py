@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from distilshift.config import InputConfig
-from distilshift.data.labels import label_namer
+from distilshift.data.labels import LabelNamer
 from distilshift.data.rows import SURROGATE, shown
 from distilshift.errors import DataError
 from distilshift.types import Example
@@ -57,14 +57,23 @@ def require_usable(examples: Iterable[Example], *, labelled: bool) -> list[Examp
     return examples
 
 
-def named(examples: Iterable[Example], label_names: str | None, ignored: Iterable[str | int] = ()) -> list[Example]:
+def named(
+    examples: Iterable[Example], label_names: str | None, ignored: Iterable[str | int] = (), known: Sequence[str] = ()
+) -> list[Example]:
     """Labelled examples with their labels named as a file's are, by the options `label_names` and `ignore_label`.
+
+    Args:
+        examples: what is to be named.
+        label_names: the option.
+        ignored: the option `ignore_label`.
+        known: as of `LabelNamer`.
 
     Raises:
         DataError: an option is malformed, or there is no name for a label.
     """
-    name = label_namer(label_names, ignored)
-    renamed = (replace(item, label=name(item.label, f"index {index}")) for index, item in enumerate(examples))
+    name = LabelNamer(label_names, ignored, known)
+    renamed = [replace(item, label=name(item.label, f"index {index}")) for index, item in enumerate(examples)]
+    name.finish()
     return [item for item in renamed if item.label is not None]
 
 

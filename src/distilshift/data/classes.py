@@ -17,6 +17,8 @@ from distilshift.types import Example
 NO_WEIGHTS, BALANCED = "none", "balanced"
 # What a missing label becomes when a table is written or converted to strings.
 _MISSING = frozenset({"", "nan", "<na>", "none", "null", "nil", "n/a", "na", "nat", "#n/a", "undefined"})
+# What stands for one among class numbers; of two classes it is one.
+_NO_NUMBER = ("-1", "-1.0")
 # A class is rare if its share is below this part of an even one; then accuracy says little about it.
 _RARE = 0.5
 
@@ -49,7 +51,7 @@ def name_warnings(names: Sequence[str]) -> list[str]:
         for group in spellings.values()
         if len(group) > 1
     ]
-    missing = [name for name in names if _is_missing(name)]
+    missing = [name for name in names if _is_missing(name) or (name in _NO_NUMBER and len(names) > 2)]
     if missing and any(char.isalnum() for char in "".join(names)):  # else they are signs such as + and -
         what = "class" if len(missing) == 1 else "classes"
         found.append(

@@ -32,6 +32,8 @@ _LABEL_NAMES = frozenset(
 )
 _NEVER_TEXT = _LABEL_NAMES | {"id", "idx", "index", "score"}
 _SPELLED_ALIKE = 0.75
+# Delimiters that a table may have whose header was read as one name.
+_MARKS = ";,\t|~^:"
 _MAX_CLASSES = 50
 _NUMBER = re.compile(r"\s*[+-]?[0-9][0-9.,eE+-]*\s*")
 
@@ -56,8 +58,14 @@ def require_columns(
         DataError: a column is missing, or a name occurs twice.
     """
     missing = [role for role, column in columns.items() if column not in found]
-    if missing and headed and looks_like_data(found, sample() if sample else {}):
-        raise _headless(place, columns, found, sample() if sample else {})
+    if missing and headed:
+        values = sample() if sample else {}
+        mark = _mark_within(found, values)
+        if mark is not None and (_cells(found[0], mark) & {*columns.values()} or not looks_like_data(found, values)):
+            fix = f"`--delimiter {'tab' if mark == chr(9) else shlex.quote(mark)}`"
+            raise DataError(**missing_column(place, missing[0], columns, found) | {"fix": fix})
+        if looks_like_data(found, values):
+            raise _headless(place, columns, found, values)
     twice = [name for name, count in Counter(found).items() if count > 1 and name]
     if twice:
         raise DataError(
@@ -80,6 +88,20 @@ def missing_column(
         "got": f"columns {listed(found)}" if found else "no columns",
         "fix": _fix(columns, found, sample or {}),
     }
+
+
+def _mark_within(found: Sequence[str], sample: Sample) -> str | None:
+    """The delimiter that a lone column holds in its name and in most of its values, the most frequent one."""
+    if len(found) != 1:
+        return None
+    values = _known(sample.get(found[0], ()))
+    held = [mark for mark in _MARKS if len(_cells(found[0], mark)) > 1]
+    meant = [mark for mark in held if 2 * sum(mark in value for value in values) >= len(values)]
+    return max(meant, key=found[0].count, default=None)
+
+
+def _cells(line: str, mark: str) -> set[str]:
+    return {cell.strip() for cell in line.split(mark)}
 
 
 def looks_like_data(header: Sequence[str], sample: Sample) -> bool:
@@ -142,7 +164,11 @@ def proposed_columns(columns: Mapping[str, str], found: Sequence[str], sample: S
 
 def _propose(role: str, wanted: str, free: Sequence[str], sample: Sample) -> str | None:
     fits = {"text": _may_be_text, "pair": _may_be_text, "label": _may_be_label}.get(role, lambda name, values: True)
-    able = [name for name in free if fits(_plain(name), _known(sample.get(name, ())))]
+    able = [
+        name
+        for name in free
+        if _all_usable(role, sample.get(name, ())) and fits(_plain(name), _known(sample.get(name, ())))
+    ]
     spelled = {name.lower(): name for name in able}
     close = difflib.get_close_matches(wanted.lower(), spelled, n=1, cutoff=_SPELLED_ALIKE)
     if close:
@@ -150,6 +176,12 @@ def _propose(role: str, wanted: str, free: Sequence[str], sample: Sample) -> str
     if role == "text":
         return _longest(able, sample)
     return _only_class(able, sample) if role == "label" else None
+
+
+def _all_usable(role: str, values: Sequence[Any]) -> bool:
+    """Whether the values, as far as there are any, have a type that the role can use."""
+    usable = {"text": str, "pair": str, "label": str | int | float}.get(role, object)
+    return all(value is None or isinstance(value, usable) for value in values)
 
 
 def _longest(names: Sequence[str], sample: Sample) -> str | None:

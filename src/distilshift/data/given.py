@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from distilshift.data.check import require_text
+from distilshift.data.path_names import require_no_names
 from distilshift.data.rows import Row, RowError, shown
 from distilshift.data.tables import Table, as_record, column_values, is_missing, iter_values, record_values, table_of
 from distilshift.errors import DataError
@@ -48,11 +49,13 @@ def examples_of(given: Any, text_column: str, pair_column: str | None) -> Iterat
         pair_column: a table's column of second texts, if there is one.
 
     Raises:
-        DataError: it is one text, or cannot be read; while iterating, if a text is missing or not a string.
+        DataError: it is one text, a list of file names, or cannot be read; while iterating, if a text is missing or not
+            a string.
     """
     if as_path(given) is not None:
         got, fix = f"a {type(given).__name__}", "pass [text]; `distilshift predict` reads files"
         raise DataError("one text where several are read", expected="a list of texts", got=got, fix=fix)
+    require_no_names(given, "`distilshift predict` reads files")
     columns = {"text": text_column} | ({"pair": pair_column} if pair_column else {})
     table = table_of(given, text_column)
     if table is None:

@@ -35,5 +35,7 @@ def read_any_labelled(data: Any, config: LabelledInputConfig, known: Sequence[st
         data = kept(columns)
         source = table_of(data, config.text_column)
     if source is None:
-        return "the examples", named(require_usable(data, labelled=True), config.label_names, config.ignore_label)
+        return "the examples", named(
+            require_usable(data, labelled=True), config.label_names, config.ignore_label, known
+        )
     return given_name(source), list(read_labelled(source, config, known).examples)

@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from distilshift.data.rows import ClassLabel, RowError, listed, shown
@@ -17,6 +17,8 @@ AS_IS = "as-is"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_NUMERIC_CLASSES = 50
 _MAPPED = 10
+# Labels without a name, beyond which no more are looked for.
+_MOST_MISSING = 50
 _SHARED = " (several may share a name)"
 
 
@@ -52,39 +54,67 @@ def _bad_mapping(problem: str, got: str) -> DataError:
     )
 
 
-def label_namer(option: str | None, ignored: Iterable[str | int] = ()) -> Callable[[Any, str], str | None]:
+class LabelNamer:
     """A function of a raw label and its place that gives the class name, or None for a label to be left out.
 
-    It raises RowError for a blank or unusable label, and DataError for one that the mapping lacks.
+    A label that the mapping lacks is left out, too, and noted; `finish` reports them all.
 
     Args:
         option: `label_names` as configured.
         ignored: labels, as the file has them, whose rows are left out.
+        known: the classes of the bundle that the labels are for, which the mapping need not name.
 
     Raises:
         DataError: the option is malformed.
     """
-    as_is = option is not None and option.strip() == AS_IS
-    mapping = None if option is None or as_is else label_mapping(option)
-    left_out = {str(label).strip() for label in ignored}
 
-    def named(raw: Any, place: str) -> str | None:
-        known = [label_text(raw, place)] if not isinstance(raw, ClassLabel) else _spellings(raw)
-        if left_out.intersection(known):
+    def __init__(self, option: str | None, ignored: Iterable[str | int] = (), known: Sequence[str] = ()) -> None:
+        self._option = (option or "").strip()
+        self._as_is = self._option == AS_IS
+        self._given = None if option is None or self._as_is else label_mapping(option)
+        self._mapping = {name: name for name in known} | (self._given or {})
+        self._left_out = {str(label).strip() for label in ignored}
+        self._missing: dict[str, str] = {}  # label to its first place
+
+    def __call__(self, raw: Any, place: str) -> str | None:
+        """Name a label.
+
+        Raises:
+            RowError: it is blank or unusable.
+            DataError: the file has no name for it, or the mapping lacks very many.
+        """
+        spelled = [label_text(raw, place)] if not isinstance(raw, ClassLabel) else _spellings(raw)
+        if self._left_out.intersection(spelled):
             return None
-        if mapping is None:
-            return _own_name(raw, known, place, as_is)
-        found = next((label for label in known if label in mapping), None)
-        if found is None:
-            raise DataError(
-                f"{place}: --label-names has no name for a label",
-                expected=f"one of {listed(list(mapping))}",
-                got=shown(known[0]),
-                fix=f"`--label-names {str(option).strip()},{known[0]}=NAME`, or `--ignore-label {known[0]}`",
-            )
-        return mapping[found]
+        if self._given is None:
+            return _own_name(raw, spelled, place, self._as_is)
+        found = next((label for label in spelled if label in self._mapping), None)
+        if found is not None:
+            return self._mapping[found]
+        self._missing.setdefault(spelled[0], place)
+        if len(self._missing) > _MOST_MISSING:
+            self.finish()
+        return None
 
-    return named
+    def finish(self) -> None:
+        """Report the labels that the mapping lacks.
+
+        Raises:
+            DataError: there are some.
+        """
+        if not self._missing:
+            return
+        missing = sorted_labels(self._missing)
+        named = shlex.quote(",".join([self._option, *(f"{label}=NAME" for label in missing)]))
+        ignoring = " ".join(f"--ignore-label {shlex.quote(label)}" for label in missing)
+        raise DataError(
+            f"{next(iter(self._missing.values()))}: --label-names has no name for a label",
+            expected=f"one of {listed(list(self._mapping))}",
+            got=listed(missing),
+            fix=f"`--label-names {named}`, or `{ignoring}`"
+            if len(missing) <= _MOST_MISSING
+            else "name another column with --label-column",
+        )
 
 
 def _spellings(raw: ClassLabel) -> list[str]:
@@ -145,7 +175,7 @@ def class_order(labels: Iterable[str], option: str | None) -> list[str]:
     Classes that `label_names` gives to numbers keep the order of these numbers; others are in that of `sorted_labels`.
 
     Args:
-        labels: class names, as `label_namer` gives them.
+        labels: class names, as `LabelNamer` gives them.
         option: `label_names` as configured.
     """
     names = sorted_labels(labels)
@@ -185,11 +215,27 @@ def check_label_names(labels: Iterable[str], name: str, option: str | None, know
             f"{name}: labels are numbers",
             expected="class names",
             got=_plain(numbers),
-            fix=_as_known(numbers, known)
-            if known
-            else f"name them, as in `--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}, or keep them "
-            f"with `--label-names {AS_IS}`",
+            fix=_fix(numbers, known),
         )
+
+
+def _fix(numbers: Sequence[str], known: Sequence[str]) -> str:
+    absent = _stands_for_none(numbers) if len(numbers) != len(known) else None
+    if absent is not None:
+        rest = [number for number in numbers if number != absent]
+        return f"`--ignore-label {absent}` if {absent} means no label, else name it, too; {_fix(rest, known)}"
+    if known:
+        return _as_known(numbers, known)
+    names = f"`--label-names {_proposal(numbers)}`{_SHARED * (len(numbers) > 2)}"
+    return f"name them, as in {names}, or keep them with `--label-names {AS_IS}`"
+
+
+def _stands_for_none(numbers: Sequence[str]) -> str | None:
+    """The label -1 beside two or more other class numbers, where many data sets have it for no label."""
+    absent = [number for number in numbers if float(number) == -1]
+    others = [float(number) for number in numbers if number not in absent]
+    counted = len(others) >= 2 and all(number >= 0 and number.is_integer() for number in others)
+    return absent[0] if len(absent) == 1 and counted else None
 
 
 def _plain(numbers: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ class Evidence:
     def __init__(self, lines: Lines, delimiter: str, headed: bool) -> None:
         self.consistent, self.needed = True, False
         self._delimiter, self._width = delimiter, 0
-        self._first, self._last = _Values(), _Values()
+        self._values: list[_Values] = []
         self._well_formed = _well_formed(delimiter)
         for number, (cells, raw) in enumerate(self._records(lines)):
             self._note(cells, raw, header=headed and not number)
@@ -85,16 +85,20 @@ class Evidence:
     def hides_rows(self, raw: Sequence[str], cells: Sequence[str]) -> bool:
         """Whether the lines of one record are likely rows of their own, which a stray quote joined.
 
-        They are where each has as many cells as the header, and the first or last cells of those inside the quotation
-        look like other values of their column.
+        They are where some have as many cells as the header, and the cells beside the quotation look like other values
+        of their column.
         """
-        split = [split_line(line, self._delimiter) for line in raw]
-        if self._width < 2 or any(len(line) not in (0, self._width) for line in split):
+        if self._width < 2:
             return False
+        split = [split_line(line, self._delimiter) for line in raw]
         long = next(index for index, cell in enumerate(cells) if "\n" in cell or "\r" in cell)
-        before = [line[0] for line in split[1:] if line] if long > 0 else []
-        after = [line[-1] for line in split[:-1] if line] if long < self._width - 1 else []
-        return self._first.like(before) or self._last.like(after)
+        # What stands before the quotation in its first line, and after it in its last, is of the record itself.
+        before, after = ([line for line in lines if len(line) == self._width] for lines in (split[1:], split[:-1]))
+        return any(
+            column.like([line[index] for line in (before if index < long else after)])
+            for index, column in enumerate(self._values)
+            if index != long
+        )
 
     def _records(self, lines: Lines) -> Iterator[tuple[list[str], list[str]]]:
         while True:
@@ -116,8 +120,7 @@ class Evidence:
         text = "".join(raw)
         if '"' not in text:
             if len(cells) == self._width and not header:
-                self._first.add(cells[0])
-                self._last.add(cells[-1])
+                self._learn(cells)
             return
         if len(cells) != self._width or not self._well_formed.fullmatch(text):
             self.consistent = False
@@ -126,8 +129,12 @@ class Evidence:
         counts = {len(split_line(line, self._delimiter)) for line in raw} - (set() if blank else {0})
         self.needed = self.needed or header or counts != {self._width} or any('"' in cell for cell in cells)
         if len(raw) == 1 and not header:
-            self._first.add(cells[0])
-            self._last.add(cells[-1])
+            self._learn(cells)
+
+    def _learn(self, cells: Sequence[str]) -> None:
+        self._values = self._values or [_Values() for _ in cells]
+        for column, cell in zip(self._values, cells, strict=True):
+            column.add(cell)
 
 
 def _well_formed(delimiter: str) -> re.Pattern[str]:

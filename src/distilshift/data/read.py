@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distilshift.config import InputConfig, LabelledInputConfig
 from distilshift.data.characters import check_characters, has_control_characters, usable_text
 from distilshift.data.formats import read_rows
-from distilshift.data.labels import check_label_names, label_mapping, label_namer
+from distilshift.data.labels import LabelNamer, check_label_names, label_mapping
 from distilshift.data.rows import BlankLineError, Row, RowError, shown
 from distilshift.data.sources import Source, files_of, source_name
 from distilshift.data.tables import Table
@@ -31,9 +31,7 @@ __all__ = [
 _LOG = logging.getLogger("distilshift")
 _TEXTS = ("text", "pair")
 
-
-# What examples are read from: files, or a table of Python objects.
-Given = Source | Table
+Given = Source | Table  # what examples are read from: files, or a table of Python objects
 
 
 @dataclass
@@ -112,7 +110,12 @@ def iter_examples(
 
 
 def iter_labelled(
-    given: Given, config: LabelledInputConfig, *, pass_bad: bool = False, report: ReadReport | None = None
+    given: Given,
+    config: LabelledInputConfig,
+    *,
+    pass_bad: bool = False,
+    report: ReadReport | None = None,
+    known: Sequence[str] = (),
 ) -> Iterator[Example]:
     """Texts of files with their labels, in constant memory; otherwise as `iter_examples`.
 
@@ -124,7 +127,7 @@ def iter_labelled(
         MissingExtraError: the format needs a library that is not installed.
     """
     columns = _columns(text=config.text_column, pair=config.pair_column, label=config.label_column)
-    namer = label_namer(config.label_names, config.ignore_label)
+    namer = LabelNamer(config.label_names, config.ignore_label, known)
     return _examples(given, config, columns, namer, _Passing(pass_bad, pass_bad, False), report or ReadReport())
 
 
@@ -143,12 +146,11 @@ def read_labelled(given: Given, config: LabelledInputConfig, known: Sequence[str
     """All texts of files with their labels; arguments as `iter_labelled`, `known` as of `check_label_names`.
 
     Raises:
-        DataError: the file or a row cannot be used, there is no usable row, or all labels are numbers
-            that `label_names` neither names nor keeps.
+        DataError: the file or a row cannot be used, there is no usable row, or all labels are unnamed numbers.
         MissingExtraError: the format needs a library that is not installed.
     """
     report = ReadReport()
-    texts = _texts(given, tuple(iter_labelled(given, config, report=report)), report)
+    texts = _texts(given, tuple(iter_labelled(given, config, report=report, known=known)), report)
     check_label_names((str(item.label) for item in texts.examples), given_name(given), config.label_names, known)
     return texts
 
@@ -222,7 +224,7 @@ def _examples(
     given: Given,
     config: InputConfig,
     columns: Mapping[str, str],
-    namer: Callable[[Any, str], str | None] | None,
+    namer: LabelNamer | None,
     passing: _Passing,
     report: ReadReport,
     warn: bool = True,
@@ -244,6 +246,8 @@ def _examples(
             continue
         report.controls += has_control_characters(example.text)
         yield example
+    if namer is not None:
+        namer.finish()
     if warn:
         _warn(given_name(given), report, passing)
 
@@ -271,7 +275,7 @@ def _warn(name: str, report: ReadReport, passing: _Passing) -> None:
 def _example(
     row: Row | RowError,
     columns: Mapping[str, str],
-    namer: Callable[[Any, str], str | None] | None,
+    namer: LabelNamer | None,
     config: InputConfig,
 ) -> Example | None:
     """The row as an example; None if its label is one to leave out."""

@@ -6,12 +6,14 @@ import glob
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilshift.data.formats import is_readable
 from distilshift.data.packed import unpacked_name
+from distilshift.data.path_names import require_no_names
 from distilshift.data.streams import Readable, display_name
 from distilshift.errors import DataError
 
@@ -24,6 +26,14 @@ _GLOB = re.compile(r"[*?[]")
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
 # What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` leave beside their data.
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
+# What stands beside data and is none.
+_SIDE_FILES = frozenset({_STATE, _SPLITS, "dataset_info.json", "dataset_infos.json", "config.json", "metadata.json"})
+# Endings of data that cannot be read: to pass over them would lose rows without a word.
+_OTHER_DATA = frozenset(
+    re.findall(
+        r"\S+", ".7z .avro .db .feather .numbers .ods .orc .pickle .pkl .rar .sqlite .tar .tgz .xls .xlsx .xml .zip"
+    )
+)
 
 
 def names_files(data: Any) -> TypeIs[str | Path | Sequence[Path]]:
@@ -33,9 +43,14 @@ def names_files(data: Any) -> TypeIs[str | Path | Sequence[Path]]:
 
 
 def as_files(given: Any) -> str | list[Path] | None:
-    """The files that an input names, or None if it is something else."""
+    """The files that an input names, or None if it is something else.
+
+    Raises:
+        DataError: it is a list of strings that name files.
+    """
     if isinstance(given, str | os.PathLike):
         return str(os.fspath(given))
+    require_no_names(given)
     several = names_files(given)
     return list(given) if several else None
 
@@ -118,11 +133,41 @@ def _in_folder(folder: Path) -> list[Path]:
                 got=", ".join(sorted(kinds)),
                 fix="name the files, or a glob of them in quotes",
             )
+    if left_out := _left_out(folder):
+        raise DataError(
+            f"{name}: holds more data than the files that would be read",
+            expected="all data in files directly in the folder, of a kind that can be read",
+            got=", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""),
+            fix=f"convert or move them, or name the files, as in {shlex.quote(f'{name}/*{files[0].suffix}')}",
+        )
     return files
 
 
 def _is_data(path: Path) -> bool:
-    return is_readable(path.name) and not path.name.startswith((".", "_")) and path.suffix.lower() != ".json"
+    return is_readable(path.name) and not _is_aside(path)
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether a name says that a file or folder is no data: it is hidden, or kept beside data by other programs."""
+    return path.name.startswith((".", "_")) or path.name in _SIDE_FILES
+
+
+def _left_out(folder: Path) -> list[str]:
+    """The files of data in a folder that cannot be read, and its subfolders with data, which are not looked into."""
+    beside = [path for path in sorted(folder.iterdir()) if not _is_aside(path)]
+    return [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in beside
+        if (any(map(_is_any_data, path.rglob("*"))) if path.is_dir() else _is_unreadable_data(path))
+    ]
+
+
+def _is_any_data(path: Path) -> bool:
+    return path.is_file() and (_is_data(path) or _is_unreadable_data(path))
+
+
+def _is_unreadable_data(path: Path) -> bool:
+    return Path(unpacked_name(path.name)).suffix in _OTHER_DATA
 
 
 def _kinds(files: Sequence[Path]) -> set[str]:
