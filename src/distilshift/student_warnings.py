@@ -34,9 +34,9 @@ def student_warnings(summary: dict[str, Any], sampled: int, target: Target, stat
         statistics: of the teacher's bundle.
     """
     found = [
-        _too_few(target),
+        _too_few(target, summary["adaptation"] == "accepted"),
         _one_label(summary["predicted_shares"]),
-        _forgotten(summary["teacher_agreement"]),
+        _forgotten(summary["teacher_agreement"], summary["int8"]["held_out"]),
         _unknown(target),
         _never_by_teacher(summary["predicted_shares"], statistics),
         _never_by_student(summary["predicted_shares"], sampled, statistics),
@@ -44,12 +44,13 @@ def student_warnings(summary: dict[str, Any], sampled: int, target: Target, stat
     return [each for each in found if each]
 
 
-def _too_few(target: Target) -> str:
+def _too_few(target: Target, adapted: bool) -> str:
     if target.distinct is None or target.distinct >= MIN_DISTINCT:
         return ""
+    learned = "" if adapted else " The student learned the teacher's plain labels."
     return (
         f"There are only {target.distinct} different target texts, fewer than {MIN_DISTINCT}: too few to adapt to or "
-        "to learn from. The student learned the teacher's plain labels."
+        f"to learn from.{learned}"
     )
 
 
@@ -63,13 +64,15 @@ def _one_label(shares: dict[str, float]) -> str:
     )
 
 
-def _forgotten(kept: float) -> str:
+def _forgotten(kept: float, held_out: bool) -> str:
     if kept >= MIN_KEPT_LABELS:
         return ""
-    return (
-        f"The student keeps only {kept:.0%} of the labels that it was taught. Give more texts, raise --distil-epochs, "
-        "or choose a larger --size."
+    fact = (
+        f"agrees with the labels of only {kept:.0%} of the texts that it was not trained on"
+        if held_out
+        else f"keeps only {kept:.0%} of the labels that it was taught"
     )
+    return f"The student {fact}. Give more texts, raise --distil-epochs, or choose a larger --size."
 
 
 def _unknown(target: Target) -> str:
