@@ -79,3 +79,6 @@ def test_force_makes_a_student_of_plain_labels_and_says_so(
     assert f"Warning: {warning}" in caplog.text
     card = (tmp_path / "s" / "README.md").read_text()
     assert card.index(f"> **Warning.** {warning}") < card.index("A small text classifier")
+    assert "Not adapted: fewer than 50 different texts." in card
+    assert "No adaptation was asked for" not in card
+    assert "A small text classifier, distilled on texts of its domain" in card
