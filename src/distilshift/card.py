@@ -14,11 +14,22 @@ ACCEPTED = {
     "second-opinion": "The student learnt what the teacher, as it came, and the words of the texts say together.",
 }
 WORDS_WITHOUT_SAY = "The student learned the teacher's labels, moved to the expected class proportions."
-# What a card says, and what earlier versions said instead: `inspect --strict` accepts both.
+# What a card says, and what earlier versions said instead.
 EARLIER_WORDING = (
     ("distilled on texts of its domain without labels", "adapted to its domain without labels"),
     ("target texts that the vocabulary was not chosen by, a word is", "held-out target texts, a word is"),
+    (" 1 of which has ", " 1 of which have "),
+    (" of which have these labels: ", " of which have that label: "),
+    (" says nothing about them. ", " says nothing about it. "),
+    (" Try more --epochs, or add such texts.", " Try --class-weights balanced, or add such texts."),
 )
+
+
+def earlier_wording(card: str) -> str:
+    """The card as an earlier version would have written it, for `inspect --strict`."""
+    for now, before in EARLIER_WORDING:
+        card = card.replace(now, before)
+    return card
 
 
 def verdict_sentence(summary: dict[str, Any]) -> str:
@@ -271,7 +282,8 @@ def _classes_section(manifest: Manifest) -> str:
         for each in class_records(manifest.label_names, known)
     ]
     table = "\n".join(["| class | training texts | held-out texts | recall |", "|---|---|---|---|", *rows])
-    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known))
+    weights = manifest.config.get("class_weights", "none")
+    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known, weights))
     return (
         f"On the held-out texts: balanced accuracy {known.balanced_accuracy:.3f}, macro-F1 {known.macro_f1:.3f}.\n\n"
         f"{table}\n\n{warnings}"

@@ -97,7 +97,8 @@ def write_student(
         summary = _measure(new, made, teacher, config) | {"words_weight": _words_weight(run)}
         summary["size_bytes"] = device_bytes(new, summary["default"])
         sampled = min(len(made.corpus), SAMPLE_TEXTS)
-        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics)
+        weights = teacher.config.get("class_weights", "none")
+        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics, weights)
         summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         write_training_log(new, run)

@@ -53,6 +53,7 @@ def test_the_wording_of_earlier_cards_passes(student_bundle: Path, tmp_path: Pat
         content["runtime"]["shape"]["vocabulary"] = split
 
     edit_json(MANIFEST, change)(bundle)
+    reseal(bundle)
     card = student_card(read_manifest(bundle), read_manifest(bundle).runtime or {})
     earlier = card.replace("distilled on texts of its domain", "adapted to its domain")
     earlier = earlier.replace("target texts that the vocabulary was not chosen by", "held-out target texts")
