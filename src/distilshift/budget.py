@@ -13,6 +13,7 @@ import onnx
 
 from distilshift import progress
 from distilshift.config import AdaptConfig
+from distilshift.config.parsers import parse_bytes
 from distilshift.data.corpus import Corpus
 from distilshift.encoder import Classifier, layers_of, position_limit
 from distilshift.errors import ConfigError
@@ -31,7 +32,6 @@ from distilshift.shape import (
     candidate_shapes,
     device_bytes_of,
     has_budget,
-    parse_bytes,
     require_feasible,
     search,
 )
@@ -65,13 +65,11 @@ class Plan:
 
 
 def check_budget(config: AdaptConfig) -> None:
-    """Refuse, before anything is computed, a budget that cannot be understood or a size that the options rule out.
+    """Refuse, before anything is computed, a size that the options rule out.
 
     Raises:
         ConfigError: see above.
     """
-    if config.budget is not None:
-        parse_bytes(config.budget)
     if config.distillation != "soft-targets" and (config.size != "base" or has_budget(config)):
         raise ConfigError(
             f"distillation {config.distillation} compares token by token, and a trimmed student has other tokens",

@@ -13,6 +13,23 @@ ACCEPTED = {
     "dine": "The student learnt from the teacher as it came, and adapted itself.",
     "second-opinion": "The student learnt what the teacher, as it came, and the words of the texts say together.",
 }
+WORDS_WITHOUT_SAY = "The student learned the teacher's labels, moved to the expected class proportions."
+# What a card says, and what earlier versions said instead.
+EARLIER_WORDING = (
+    ("distilled on texts of its domain without labels", "adapted to its domain without labels"),
+    ("target texts that the vocabulary was not chosen by, a word is", "held-out target texts, a word is"),
+    (" 1 of which has ", " 1 of which have "),
+    (" of which have these labels: ", " of which have that label: "),
+    (" says nothing about them. ", " says nothing about it. "),
+    (" Try more --epochs, or add such texts.", " Try --class-weights balanced, or add such texts."),
+)
+
+
+def earlier_wording(card: str) -> str:
+    """The card as an earlier version would have written it, for `inspect --strict`."""
+    for now, before in EARLIER_WORDING:
+        card = card.replace(now, before)
+    return card
 
 
 def verdict_sentence(summary: dict[str, Any]) -> str:
@@ -24,7 +41,7 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
     }
     learnt = outcome[summary["adaptation"]]
     if summary["adaptation"] == "accepted":
-        learnt = ACCEPTED.get(summary["method"], learnt)
+        learnt = WORDS_WITHOUT_SAY if summary.get("words_weight") == 0 else ACCEPTED.get(summary["method"], learnt)
     feedback = {"accepted": " It learnt from its own predictions, too.", "refused": "", None: ""}[summary["feedback"]]
     said = f"{feedback} {summary['feedback_reason']}" if summary["feedback"] else ""
     return f"{learnt} {summary['adaptation_reason']}{said}"
@@ -115,9 +132,9 @@ def vocabulary_sentence(shape: dict[str, Any]) -> str:
     if found["pieces_per_word"] is None:
         return "No text was held out to see what the smaller vocabulary does: there are too few."
     return (
-        f"In {found['held_out_texts']:,} held-out target texts, a word is split into {found['pieces_per_word']:.3f} "
-        f"pieces ({found['whole_pieces_per_word']:.3f} with the whole vocabulary), and {found['unknown_share']:.2%} of "
-        f"the pieces are unknown ({found['whole_unknown_share']:.2%})."
+        f"In {found['held_out_texts']:,} target texts that the vocabulary was not chosen by, a word is split into "
+        f"{found['pieces_per_word']:.3f} pieces ({found['whole_pieces_per_word']:.3f} with the whole vocabulary), and "
+        f"{found['unknown_share']:.2%} of the pieces are unknown ({found['whole_unknown_share']:.2%})."
     )
 
 
@@ -204,6 +221,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     shares = ", ".join(f"{name} {share:.2f}" for name, share in summary["predicted_shares"].items())
     new = " that it was not trained on" if int8["held_out"] else ""
     verdict = "the default" if int8["accepted"] else f"not the default: {int8['verdict']}"
+    made = "adapted to" if summary["adaptation"] == "accepted" else "distilled on texts of"
     rows = [
         ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} unlabelled texts"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
@@ -221,7 +239,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
         f"# Student: {' / '.join(manifest.label_names)}\n\n{_warnings(summary)}"
-        "A small text classifier, adapted to its domain without labels and without the source data, by distilshift.\n\n"
+        f"A small text classifier, {made} its domain without labels and without the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"{_decided(summary, manifest)}"
         "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
@@ -264,7 +282,8 @@ def _classes_section(manifest: Manifest) -> str:
         for each in class_records(manifest.label_names, known)
     ]
     table = "\n".join(["| class | training texts | held-out texts | recall |", "|---|---|---|---|", *rows])
-    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known))
+    weights = manifest.config.get("class_weights", "none")
+    warnings = "".join(f"**{each}**\n\n" for each in prediction_warnings(manifest.label_names, known, weights))
     return (
         f"On the held-out texts: balanced accuracy {known.balanced_accuracy:.3f}, macro-F1 {known.macro_f1:.3f}.\n\n"
         f"{table}\n\n{warnings}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distilshift.bundle import Statistics
 from distilshift.files import write_json
-from distilshift.gate import GateDecision, decide, decide_labels
+from distilshift.gate import MIN_DISTINCT, GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
 from distilshift.part_shares import part_share
 from distilshift.priors import bbse_prior
@@ -90,6 +90,13 @@ class Judgement:
 
 
 NOT_ADAPTED = Judgement("none", "No adaptation was asked for: plain labels of the teacher as it came.")
+TOO_FEW = f"Not adapted: fewer than {MIN_DISTINCT} different texts."
+
+
+def given_target(judgement: Judgement, target: Target) -> Judgement:
+    """A judgement without adaptation, with the reason that the target texts are too few where they are."""
+    few = target.distinct is not None and target.distinct < MIN_DISTINCT
+    return replace(judgement, reason=TOO_FEW) if few and judgement.adaptation == "none" else judgement
 
 
 class Judge:

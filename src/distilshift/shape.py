@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from distilshift.config import AdaptConfig, Size
+from distilshift.config.parsers import parse_bytes
 from distilshift.errors import ConfigError
 
 # An ONNX file's nodes and names, and config.json.
 OVERHEAD_BYTES = 30_000
-_UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 @dataclass(frozen=True)
@@ -115,21 +114,6 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the manifest."""
         return asdict(self.shape) | {k: v for k, v in asdict(self).items() if k != "shape"}
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes of a size such as '8MB', '500 kB' or '7.5MiB'; without a unit they are bytes.
-
-    Raises:
-        ConfigError: it is no size.
-    """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
-    factor = _UNITS.get((found.group(2) or "b").lower()) if found else None
-    if not found or not factor or not float(found.group(1)):
-        raise ConfigError(
-            "budget is no size", expected="a number and a unit", got=repr(text), fix="write it as 8MB, 500kB or 7.5MiB"
-        )
-    return round(float(found.group(1)) * factor)
 
 
 def megabytes(size_bytes: int) -> str:

@@ -111,7 +111,7 @@ def _result(bundle: Path, manifest: Manifest, seconds: float) -> TeachResult:
         balanced_accuracy=known.balanced_accuracy,
         macro_f1=known.macro_f1,
         classes=class_records(manifest.label_names, known),
-        warnings=tuple(prediction_warnings(manifest.label_names, known)),
+        warnings=tuple(prediction_warnings(manifest.label_names, known, manifest.config["class_weights"])),
     )
 
 

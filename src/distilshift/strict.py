@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distilshift.bundle import MANIFEST, Manifest, Statistics, Verified, read_manifest, verify
-from distilshift.card import student_card, teacher_card
+from distilshift.card import earlier_wording, student_card, teacher_card
 from distilshift.config import AdaptConfig, ImportConfig, TeachConfig
 from distilshift.errors import LeakError
 from distilshift.scan.json_file import read_object
@@ -193,4 +193,5 @@ def _in_card(bundle: Path, manifest: Manifest) -> Iterator[str]:
         yield "runtime lacks what a student's card says"
         return
     written = (bundle / "README.md").read_text(encoding="utf-8").splitlines()
-    yield from (f"README.md: a line of its own, {brief(line)}" for line in written if line not in card.splitlines())
+    known = {*card.splitlines(), *earlier_wording(card).splitlines()}
+    yield from (f"README.md: a line of its own, {brief(line)}" for line in written if line not in known)

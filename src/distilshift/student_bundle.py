@@ -24,7 +24,8 @@ from distilshift.estimates import no_estimate_reason, student_estimate
 from distilshift.export import export_onnx
 from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
-from distilshift.judging import Judgement
+from distilshift.judging import Judgement, given_target
+from distilshift.mapped import map_arrays
 from distilshift.metrics import agreement, softmax
 from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.quantise import quantise
@@ -93,10 +94,11 @@ def write_student(
         _save(student, new)
         if made.shape["vocabulary"]:
             _write_compact(new / "tokenizer.json")
-        summary = _measure(new, made, teacher, config)
+        summary = _measure(new, made, teacher, config) | {"words_weight": _words_weight(run)}
         summary["size_bytes"] = device_bytes(new, summary["default"])
         sampled = min(len(made.corpus), SAMPLE_TEXTS)
-        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics)
+        weights = teacher.config.get("class_weights", "none")
+        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics, weights)
         summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         write_training_log(new, run)
@@ -166,7 +168,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "default": "int8" if int8.accepted else "fp32",
         "max_windows": most,
         "method": config.method,
-        **made.judgement.summary(student.label_names),
+        **given_target(made.judgement, made.target).summary(student.label_names),
         **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
@@ -175,6 +177,11 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "export": parity,
         "int8": int8.to_dict(),
     }
+
+
+def _words_weight(run: RunDirectory) -> float | None:
+    """The words' share in the labels of a second opinion; None where none was asked for."""
+    return float(map_arrays(run.file("second-opinion"))["weight"][0]) if "second-opinion" in run else None
 
 
 def _estimate(

@@ -11,6 +11,7 @@ from distilshift.bundle import Statistics
 from distilshift.gate import MIN_DISTINCT
 from distilshift.metrics import never_predicted
 from distilshift.target_facts import Target
+from distilshift.teacher_report import balancing_helps
 
 # A student that gives this share of the texts one label is of use only if they have hardly any other class.
 MAX_ONE_LABEL = 0.95
@@ -24,7 +25,9 @@ EXPECTED_TEXTS = 5
 NAMED = 5
 
 
-def student_warnings(summary: dict[str, Any], sampled: int, target: Target, statistics: Statistics | None) -> list[str]:
+def student_warnings(
+    summary: dict[str, Any], sampled: int, target: Target, statistics: Statistics | None, class_weights: Any = "none"
+) -> list[str]:
     """Return what a user must know before using the student; empty if nothing is wrong.
 
     Args:
@@ -32,24 +35,26 @@ def student_warnings(summary: dict[str, Any], sampled: int, target: Target, stat
         sampled: number of texts in that sample.
         target: facts about the target texts.
         statistics: of the teacher's bundle.
+        class_weights: the option that the teacher was taught with.
     """
     found = [
-        _too_few(target),
+        _too_few(target, summary["adaptation"] == "accepted"),
         _one_label(summary["predicted_shares"]),
-        _forgotten(summary["teacher_agreement"]),
+        _forgotten(summary["teacher_agreement"], summary["int8"]["held_out"]),
         _unknown(target),
-        _never_by_teacher(summary["predicted_shares"], statistics),
+        _never_by_teacher(summary["predicted_shares"], statistics, class_weights),
         _never_by_student(summary["predicted_shares"], sampled, statistics),
     ]
     return [each for each in found if each]
 
 
-def _too_few(target: Target) -> str:
+def _too_few(target: Target, adapted: bool) -> str:
     if target.distinct is None or target.distinct >= MIN_DISTINCT:
         return ""
+    learned = "" if adapted else " The student learned the teacher's plain labels."
     return (
         f"There are only {target.distinct} different target texts, fewer than {MIN_DISTINCT}: too few to adapt to or "
-        "to learn from. The student learned the teacher's plain labels."
+        f"to learn from.{learned}"
     )
 
 
@@ -63,13 +68,15 @@ def _one_label(shares: dict[str, float]) -> str:
     )
 
 
-def _forgotten(kept: float) -> str:
+def _forgotten(kept: float, held_out: bool) -> str:
     if kept >= MIN_KEPT_LABELS:
         return ""
-    return (
-        f"The student keeps only {kept:.0%} of the labels that it was taught. Give more texts, raise --distil-epochs, "
-        "or choose a larger --size."
+    fact = (
+        f"agrees with the labels of only {kept:.0%} of the texts that it was not trained on"
+        if held_out
+        else f"keeps only {kept:.0%} of the labels that it was taught"
     )
+    return f"The student {fact}. Give more texts, raise --distil-epochs, or choose a larger --size."
 
 
 def _unknown(target: Target) -> str:
@@ -83,15 +90,15 @@ def _unknown(target: Target) -> str:
     )
 
 
-def _never_by_teacher(shares: dict[str, float], statistics: Statistics | None) -> str:
+def _never_by_teacher(shares: dict[str, float], statistics: Statistics | None, class_weights: Any) -> str:
     never = never_predicted(np.array(statistics.validation_confusion)) if statistics else []
-    if not never:
+    if not never or statistics is None:
         return ""
+    advice = "with --class-weights balanced" if balancing_helps(never, statistics, class_weights) else "for more epochs"
     names = [list(shares)[index] for index in never]
     return (
         f"The teacher never predicted {_named(names)} on its own held-out texts, and "
-        "neither it nor its student can be trusted to. Teach it with more rows of that kind, or with --class-weights "
-        "balanced."
+        f"neither it nor its student can be trusted to. Teach it with more rows of that kind, or {advice}."
     )
 
 

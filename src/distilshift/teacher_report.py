@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,20 @@ def class_records(names: Sequence[str], statistics: Statistics) -> tuple[ClassRe
     return tuple(ClassRecord(*row) for row in rows)
 
 
-def prediction_warnings(names: Sequence[str], statistics: Statistics) -> list[str]:
-    """A sentence if the teacher never predicts some class that validation texts have; else nothing."""
+def balancing_helps(silent: Sequence[int], statistics: Statistics, class_weights: Any) -> bool:
+    """Whether class_weights "balanced" would weigh these classes, by index, more than the teacher's option did."""
+    counts = np.array(statistics.class_counts or np.sum(statistics.validation_confusion, axis=1))
+    return class_weights == "none" and bool((counts[list(silent)] < counts.mean()).all())
+
+
+def prediction_warnings(names: Sequence[str], statistics: Statistics, class_weights: Any) -> list[str]:
+    """A sentence if the teacher never predicts some class that validation texts have; else nothing.
+
+    Args:
+        names: of the classes.
+        statistics: of the teacher's bundle.
+        class_weights: the option that it was taught with.
+    """
     confusion = np.array(statistics.validation_confusion)
     silent = never_predicted(confusion)
     if not silent:
@@ -31,9 +44,11 @@ def prediction_warnings(names: Sequence[str], statistics: Statistics) -> list[st
     texts, right = int(confusion[silent].sum()), statistics.validation_accuracy
     listed = ", ".join(repr(names[index]) for index in silent[:_NAMED])
     more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
-    what = "The class" if len(silent) == 1 else f"{len(silent)} classes,"
-    verb = "is" if len(silent) == 1 else "are"
+    one = len(silent) == 1
+    what, verb = ("The class", "is") if one else (f"{len(silent)} classes,", "are")
+    have, label, it = "has" if texts == 1 else "have", "that label" if one else "these labels", "it" if one else "them"
+    advice = "--class-weights balanced" if balancing_helps(silent, statistics, class_weights) else "more --epochs"
     return [
-        f"{what} {listed}{more} {verb} never predicted for the validation texts, {texts} of which have that label: an "
-        f"accuracy of {right:.1%} says nothing about it. Try --class-weights balanced, or add such texts."
+        f"{what} {listed}{more} {verb} never predicted for the validation texts, {texts} of which {have} {label}: an "
+        f"accuracy of {right:.1%} says nothing about {it}. Try {advice}, or add such texts."
     ]

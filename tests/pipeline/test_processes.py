@@ -139,7 +139,7 @@ def test_a_run_of_one_size_continues_in_another(
 
 def test_an_error_is_told_once_and_ends_all(teacher_bundle: Path, tmp_path: Path):
     texts = tmp_path / "texts.txt"
-    texts.write_text("one\n\ntwo\n")
+    texts.write_text("one\0\ntwo\n")
     run = distilshift("adapt", teacher_bundle, texts, "-o", tmp_path / "out", "--num-processes", "2", check=False)
     assert run.returncode == 2
     assert [line for line in run.stderr.splitlines() if line.strip()] == [

@@ -170,7 +170,7 @@ def test_a_bundle_of_a_small_student(
     manifest = require_strict(output)
     shape = (manifest.runtime or {})["shape"]
     assert "word pieces, 32 positions; estimated at 0.1 MB" in done.out
-    assert "held-out target texts, a word is split into" in done.out
+    assert "target texts that the vocabulary was not chosen by, a word is split into" in done.out
     assert len(shape["considered"]) > 1
     assert "MB > 0.055 MB" in (output / "README.md").read_text()
     config = json.loads((output / "config.json").read_text())

@@ -34,10 +34,9 @@ LAYERS: list[list[set[str]]] = [
         {"precision"},
         {"stage"},
         {"demo_data"},
-        {"card", "teacher_report"},
+        {"card", "teacher_report", "student_warnings"},
         {"expected_tensors"},
         {"shape"},
-        {"student_warnings"},
     ],
     [
         {"first_token"},

@@ -101,6 +101,7 @@ def test_a_refusal_is_told(teacher_bundle: Path, target_file: Path, tmp_path: Pa
     assert facts["adaptation"] == "refused"
     assert "The student learnt from the teacher as it came. Adaptation was refused: of a whim." in card
     assert "distilled on 120 unlabelled texts" in card
+    assert "A small text classifier, distilled on texts of its domain" in card
 
 
 def test_an_adaptation_that_collapses_is_refused(

@@ -294,8 +294,28 @@ def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp
     assert facts["method"] == "second-opinion"
     assert facts["adaptation"] == "accepted"
     card = (tmp_path / "s" / "README.md").read_text()
-    assert "the words of the texts say together" in card
+    assert (facts["words_weight"], "The student learned the teacher's labels, moved to the" in card) == (0, True)
+    assert "the words of the texts say together" not in card
     assert "say so with --target-prior" in card
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize("options", [{}, {"opinion_weight": 0.0}, {"gate": False, "opinion_weight": 0.3}])
+def test_the_card_says_whether_words_had_a_say(
+    teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any, options: dict[str, Any]
+):
+    from distilshift import gate
+
+    monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
+    monkeypatch.setattr(second_opinion, "MIN_TEXTS", 100)
+    monkeypatch.setattr(second_opinion, "MIN_CORRELATION", -1.0)
+    folder, weight = tmp_path / "s", options.get("opinion_weight", 0.5)
+    facts = adapt(teacher_bundle, target_file, folder, student_layers=1, distil_epochs=2, **options).summary
+    assert (facts["adaptation"], facts["words_weight"]) == ("accepted", weight)
+    card = (folder / "README.md").read_text()
+    assert ("the words of the texts say together" in card) == (weight > 0)
+    assert ("moved to the expected class proportions" in card) == (weight == 0)
+    assert "A small text classifier, adapted to its domain without labels" in card
 
 
 @pytest.mark.parametrize(

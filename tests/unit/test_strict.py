@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from distilshift.bundle import MANIFEST, read_manifest
+from distilshift.card import student_card
 from distilshift.encoder import load_classifier
 from distilshift.errors import BundleError, LeakError
 from distilshift.expected_tensors import unexpected_tensors
@@ -38,6 +39,27 @@ def test_what_distilshift_makes_passes(teacher_bundle: Path, student_bundle: Pat
         assert list(findings(bundle, read_manifest(bundle))) == []
         done = run_cli("inspect", "--strict", bundle)
         assert (done.code, done.err) == (0, "")
+
+
+def test_the_wording_of_earlier_cards_passes(student_bundle: Path, tmp_path: Path):
+    """Cards of the same facts that called every student adapted, and the vocabulary's texts held out."""
+    bundle = tmp_path / "b"
+    shutil.copytree(student_bundle, bundle)
+    split = {"pieces": 90, "held_out_texts": 12, "pieces_per_word": 1.1, "unknown_share": 0.0}
+    split |= {"whole_pieces": 99, "whole_pieces_per_word": 1.0, "whole_unknown_share": 0.0}
+
+    def change(content: Any) -> None:
+        content["runtime"]["adaptation"] = "refused"
+        content["runtime"]["shape"]["vocabulary"] = split
+
+    edit_json(MANIFEST, change)(bundle)
+    reseal(bundle)
+    card = student_card(read_manifest(bundle), read_manifest(bundle).runtime or {})
+    earlier = card.replace("distilled on texts of its domain", "adapted to its domain")
+    earlier = earlier.replace("target texts that the vocabulary was not chosen by", "held-out target texts")
+    assert earlier.count("held-out target texts") == earlier.count("adapted to its domain") == 1
+    (bundle / "README.md").write_text(earlier)
+    assert list(findings(bundle, read_manifest(bundle))) == []
 
 
 def test_names_of_many_classes_pass(teacher: Path, tmp_path: Path):

@@ -18,7 +18,12 @@ from distilshift.types import Example
 from texts import make_texts
 
 QUICK: dict[str, Any] = {"student_layers": 1, "distil_epochs": 1, "spans": 0, "precision": "fp32"}
-FINE = {"teacher_agreement": 0.97, "predicted_shares": {"bad": 0.4, "good": 0.6}}
+FINE: dict[str, Any] = {
+    "adaptation": "accepted",
+    "teacher_agreement": 0.97,
+    "predicted_shares": {"bad": 0.4, "good": 0.6},
+    "int8": {"held_out": False},
+}
 KNOWN = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=0.8)
 
 
@@ -34,8 +39,16 @@ def test_nothing_is_said_of_a_sound_student():
     ("facts", "said"),
     [
         ({"target": Target(49)}, "only 49 different target texts"),
+        (
+            {"target": Target(49), "adaptation": "none"},
+            "too few to adapt to or to learn from. The student learned the teacher's plain labels.",
+        ),
         ({"predicted_shares": {"bad": 0.04, "good": 0.96}}, "labels 96% of the target texts 'good'"),
         ({"teacher_agreement": 0.79}, "keeps only 79% of the labels that it was taught"),
+        (
+            {"teacher_agreement": 0.79, "int8": {"held_out": True}},
+            "The student agrees with the labels of only 79% of the texts that it was not trained on.",
+        ),
         (
             {"target": Target(500, unknown_share=0.126, unknown_kinds=("emoji and symbols", "CJK"))},
             "12.6% of the word pieces in the target texts are unknown to the teacher's tokenizer (emoji and symbols,",
@@ -49,6 +62,11 @@ def test_nothing_is_said_of_a_sound_student():
 def test_each_sign_is_told(facts: dict[str, Any], said: str):
     (warning,) = warned(**facts)
     assert said in warning
+
+
+def test_an_adapted_student_of_few_texts_did_not_learn_plain_labels():
+    (warning,) = warned(Target(49), adaptation="accepted")
+    assert "plain labels" not in warning
 
 
 @pytest.mark.parametrize(

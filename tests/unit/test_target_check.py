@@ -79,6 +79,9 @@ def test_force_makes_a_student_of_plain_labels_and_says_so(
     assert f"Warning: {warning}" in caplog.text
     card = (tmp_path / "s" / "README.md").read_text()
     assert card.index(f"> **Warning.** {warning}") < card.index("A small text classifier")
+    assert "Not adapted: fewer than 50 different texts." in card
+    assert "No adaptation was asked for" not in card
+    assert "A small text classifier, distilled on texts of its domain" in card
 
 
 def test_chosen_texts_that_are_copies_do_not_count(teacher_bundle: Path, tmp_path: Path, quick_export: None):

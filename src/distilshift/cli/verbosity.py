@@ -14,9 +14,9 @@ _shown = {"tracebacks": False}
 
 
 def reset(quiet: bool) -> None:
-    """Begin a command: information is logged unless it is another process's to log."""
+    """Begin a command: information and warnings are logged unless they are another process's to log."""
     _shown["tracebacks"] = False
-    _LOG.setLevel(logging.WARNING if quiet else logging.INFO)
+    _LOG.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
 def tracebacks() -> bool:
@@ -30,7 +30,7 @@ def _verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 def _quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        _LOG.setLevel(logging.WARNING)
+        _LOG.setLevel(max(_LOG.level, logging.WARNING))
         disable_progress_bars()
 
 

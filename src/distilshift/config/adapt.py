@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from distilshift.config.base import InputConfig, TrainingConfig, option
 from distilshift.config.readers import read_shares, read_size
+from distilshift.errors import ConfigError
 
 Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
 Distillation = Literal["soft-targets", "distilbert", "pkd", "tinybert", "minilmv2"]
@@ -44,6 +45,16 @@ class AdaptConfig(InputConfig, TrainingConfig):
         if inner_states or given.get("budget") is not None or given.get("latency_ms") is not None:
             changed["size"] = "base"
         return changed | (STATIC_LEARNING if given.get("student") == "static" else {})
+
+    def __post_init__(self, given: frozenset[str]) -> None:
+        super().__post_init__(given)
+        if self.span_min_words > self.span_max_words:
+            raise ConfigError(
+                "the shortest span is longer than the longest",
+                expected="span_min_words <= span_max_words",
+                got=f"{self.span_min_words} > {self.span_max_words}",
+                fix="swap them",
+            )
 
     teacher_probabilities: str | None = option(
         None,

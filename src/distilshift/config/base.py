@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
-from distilshift.config.readers import read_label_names
+from distilshift.config.readers import read_delimiter, read_encoding, read_label_names
 from distilshift.config.values import ValueProblem, checks_of
 from distilshift.errors import ConfigError
 
@@ -136,9 +136,13 @@ class InputConfig(StageConfig):
 
     text_column: str = option("text", "Column that holds the text.")
     pair_column: str | None = option(None, "Column with the second text of a two-text task.")
-    encoding: str = option("utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.")
+    encoding: str = option(
+        "utf-8", "Character encoding of the file; a UTF-8 byte-order mark is dropped.", read_encoding
+    )
     delimiter: str | None = option(
-        None, "Character between cells, or `tab`. Default: as a `sep=` line, the header or the file name tells."
+        None,
+        "Character between cells, or `tab`. Default: as a `sep=` line, the header or the file name tells.",
+        read_delimiter,
     )
     quoting: Quoting = option(
         "auto",

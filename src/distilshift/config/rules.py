@@ -128,10 +128,3 @@ def require_compatible(config: AdaptConfig) -> None:
             got=f"{config.distil_epochs}",
             fix="raise --distil-epochs, or choose another --distillation",
         )
-    if config.span_min_words > config.span_max_words:
-        raise ConfigError(
-            "the shortest span is longer than the longest",
-            expected="span_min_words <= span_max_words",
-            got=f"{config.span_min_words} > {config.span_max_words}",
-            fix="swap them",
-        )

@@ -18,7 +18,7 @@ from distilshift.config.base import (
     TrainingConfig,
     option,
 )
-from distilshift.config.readers import read_label_names, read_names
+from distilshift.config.readers import read_label_names, read_names, read_weights
 
 OnnxChoice = Literal["auto", "fp32", "int8"]
 
@@ -43,6 +43,7 @@ class TeachConfig(LabelledInputConfig, TrainingConfig):
     class_weights: str | dict[str, float] = option(
         "none",
         "Weights of the classes in the loss: none, balanced (the rarer, the more), or numbers, as 'rare=5,common=1'.",
+        read_weights,
     )
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = option(0.1, "Share of the steps with a rising rate.")
     weight_decay: Annotated[float, Ge(0)] = option(
