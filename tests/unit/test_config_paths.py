@@ -39,12 +39,13 @@ def test_a_path_that_leads_upwards_is_refused(tmp_path: Path, path: str):
 
 def test_a_file_in_the_working_directory_is_refused(tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnsafeError, match="got vocab_file 'private.txt'"):
+    with pytest.raises(UnsafeError, match=r"got vocab_file 'private\.txt'"):
         check_tokenizer_config(written(tmp_path / "model", vocab_file=private.name))
 
 
 def test_a_path_that_does_not_exist_or_stays_in_the_folder_passes(tmp_path: Path):
     folder = tmp_path / "model"
-    path = written(folder, tokenizer_file="/no/such/.cache/blobs/abc", vocab_file=str(folder / "vocab.txt"), vocab=None)
+    dead = {"tokenizer_file": "/no/such/.cache/blobs/abc", "spm_file": "x" * 5000, "vocab": None}
+    path = written(folder, vocab_file=str(folder / "vocab.txt"), **dead)
     (folder / "vocab.txt").write_text("[UNK]\n")
     check_tokenizer_config(path)

@@ -116,7 +116,8 @@ def _leads_out(folder: Path, value: str) -> bool:
     """
     if ".." in value.replace("\\", "/").split("/"):
         return True
-    return os.path.exists(value) and not Path(os.path.abspath(value)).is_relative_to(os.path.abspath(folder))
+    exists = os.path.exists(value)  # noqa: PTH110 - Path.exists raises for a name that is too long
+    return exists and not Path(value).absolute().is_relative_to(folder.absolute())
 
 
 def _check_classes(path: Path, config: dict[str, Any]) -> None:
