@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -42,8 +43,17 @@ def _write_json(file: TextIO, example: Example, prediction: Prediction | None) -
     row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
     row |= {"problem": example.problem} if example.problem else {}
     carried = example.columns or {}
-    row |= {new: carried[name] for name, new in renamed(carried, _OWN).items()}
-    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    row |= {new: _finite(carried[name]) for name, new in renamed(carried, _OWN).items()}
+    file.write(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """Return a carried value with null in place of numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return {key: _finite(entry) for key, entry in value.items()} if isinstance(value, dict) else value
 
 
 def renamed(columns: Mapping[str, Any], taken: tuple[str, ...]) -> dict[str, str]:
@@ -111,4 +121,6 @@ class _Table:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+    if not isinstance(value, dict | list):
+        return value
+    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
