@@ -63,3 +63,21 @@ def test_numbers_of_parquet_that_json_lacks_are_carried_as_null(run_cli: Any, st
     pq.write_table(pa.table({"text": ["good"], "score": [float("inf")], "map": pairs}), tmp_path / "a.parquet")
     (row,) = strict_rows(run_cli("predict", student_bundle, tmp_path / "a.parquet").out)
     assert (row["score"], row["map"]) == (None, [["a", None]])
+
+
+@pytest.mark.parametrize(
+    "field", [r'"emoji": "\ud83d"', r'"\ude00": "x"', r'"tags": ["\ud83d!"]', r'"o": {"\udfff": 1}']
+)
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_half_a_surrogate_stops_nothing(run_cli: Any, student_bundle: Path, tmp_path: Path, field: str, form: str):
+    line = f'{{"text": "good", {field}}}'
+    (tmp_path / "a.jsonl").write_text(line + "\n")
+    for options in ([], ["-o", tmp_path / "out"]):
+        done = run_cli("predict", student_bundle, tmp_path / "a.jsonl", "--format", form, *options)
+        assert done.code == 0, done.err
+    written = (tmp_path / "out").read_text(encoding="utf-8")
+    if form == "csv":
+        assert "\\ud" in written
+    else:
+        (row,) = strict_rows(written)
+        assert json.loads(line).items() <= row.items()

@@ -44,7 +44,12 @@ def _write_json(file: TextIO, example: Example, prediction: Prediction | None) -
     row |= {"problem": example.problem} if example.problem else {}
     carried = example.columns or {}
     row |= {new: _finite(carried[name]) for name, new in renamed(carried, _OWN).items()}
-    file.write(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    file.write(_encodable(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)) + "\n")
+
+
+def _encodable(text: str) -> str:
+    """Return a text with lone surrogates, which UTF-8 cannot encode, escaped; in JSON the escapes stand for them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -100,7 +105,7 @@ class _Table:
 
     def _begin(self, columns: Mapping[str, Any]) -> None:
         self._carried = renamed(columns, self._own)
-        self._rows.writerow([*self._own, *self._carried.values()])
+        self._rows.writerow([*self._own, *map(_encodable, self._carried.values())])
         for row in self._waiting:
             self._write(*row)
 
@@ -121,6 +126,6 @@ class _Table:
 
 
 def _cell(value: Any) -> Any:
-    if not isinstance(value, dict | list):
-        return value
-    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    if isinstance(value, dict | list):
+        value = json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    return _encodable(value) if isinstance(value, str) else value
