@@ -1,8 +1,9 @@
-"""Quotes that never close: neither memory nor time grows with what they swallow."""
+"""Input that could fill the memory or the time: quotes that never close, blank lines before JSON."""
 
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,15 @@ def test_a_quote_that_swallows_many_rows_condemns_the_file(tmp_path: Path, optio
 def test_a_quote_that_swallows_a_few_rows_costs_only_its_own(tmp_path: Path):
     (tmp_path / "a.csv").write_text('text,label\n"open,1\n' + "fine,2\n" * 500)
     assert texts(tmp_path / "a.csv", skip_bad=True) == ["fine"] * 500
+
+
+def test_blank_lines_before_json_are_not_kept(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(" \t\n" * 200_000 + '{"text": "good"}\n{"text": 5}\n')
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="line 200002"):
+            texts(path)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
