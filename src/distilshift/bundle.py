@@ -19,7 +19,7 @@ from distilshift.scan.names import (
     EXECUTABLE_SUFFIXES,
     MAX_FILES,
     METADATA_FOLDERS,
-    is_loadable,
+    is_harmless,
     require_name,
     require_no_archive,
 )
@@ -284,7 +284,7 @@ def _unlisted(bundle: Path, manifest: Manifest) -> Iterator[str]:
             elif name not in known:
                 if path.suffix.lower() in EXECUTABLE_SUFFIXES:
                     raise _foreign(path, "a file that could run code")
-                if not path.is_file() or is_loadable(path.name):
+                if not path.is_file() or not is_harmless(path.name):
                     raise _foreign(path, "a file that a loader could take for a part of the model")
                 require_no_archive(path)
                 yield name

@@ -6,7 +6,8 @@ a text or for a number a text. What weights themselves have learnt, no such look
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ _FILES = frozenset(
 )
 # Sentences that distilshift writes itself are shorter; of a text no more than its beginning could hide below.
 MAX_TEXT_CHARS, MAX_REASON_CHARS = 120, 400
-_REASONS = frozenset({"adaptation_reason", "target_prior_reason", "feedback_reason"})
+_REASONS = frozenset(
+    {"adaptation_reason", "target_prior_reason", "feedback_reason", "estimated_accuracy_reason", "warnings"}
+)
 # 40 bootstrap quantiles are the longest list of a manifest but for the classes.
 MAX_LIST = 64
+# Twice as many as `student_warnings` can return.
+MAX_WARNINGS = 12
 # Options of one string for all classes.
 _BY_CLASS = ("label_names", "target_prior", "class_weights")
 # Strings and numbers of a file, and characters of its strings: for all, for a class, and for a pair of classes.
@@ -98,8 +103,18 @@ def _in_manifest(bundle: Path, manifest: Manifest) -> Iterator[str]:
         yield from (f"{part or MANIFEST} has {brief(name)}" for name in values if name not in names)
     rest = {key: value for key, value in content.items() if key not in ("files", "label_names")}
     rest["config"] = _split(rest.get("config") or {})
+    warnings = (manifest.runtime or {}).get("warnings")
+    if isinstance(warnings, list):
+        yield from [f"{len(warnings)} warnings"] if len(warnings) > MAX_WARNINGS else []
+        rest["runtime"] = rest["runtime"] | {"warnings": _without_names(warnings, manifest.label_names)}
     yield from _long_values(rest, MANIFEST, len(manifest.label_names))
     yield from (f"a label {brief(name)}" for name in manifest.label_names if len(name) > MAX_TEXT_CHARS)
+
+
+def _without_names(warnings: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Return warnings without the quoted names of classes, whose own length is limited elsewhere."""
+    quoted = re.compile("|".join(re.escape(repr(name)) for name in sorted(names, key=len, reverse=True)))
+    return [quoted.sub("", warning) if isinstance(warning, str) else warning for warning in warnings]
 
 
 def _split(config: Any) -> Any:

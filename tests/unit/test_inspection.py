@@ -36,6 +36,8 @@ HARMLESS = {
     "the hub's attributes": (write(".gitattributes"), ".gitattributes"),
     "a license": (write("LICENSE"), "LICENSE"),
     "a license as a text": (write("LICENSE.txt"), "LICENSE.txt"),
+    "one of several licenses": (write("LICENSE-APACHE"), "LICENSE-APACHE"),
+    "a table": (write("results.CSV"), "results.CSV"),
     "a Mac's folder view": (write(".DS_Store"), ".DS_Store"),
     "a picture": (write("figures.png"), "figures.png"),
     "notes": (write("onnx/notes.md"), "onnx/notes.md"),
@@ -62,6 +64,17 @@ LOADABLE = [
     *("pytorch_model.bin", "model.pt", "a.PKL", "modeling.py", "tokenizer.model", "vocab.txt", "merges.txt", "a.txt"),
     *("generation_config.json", "onnx/config.json", "adapter_config.json", "chat_template.jinja", "tf_model.h5"),
     *("flax_model.msgpack", "weights.gguf", "onnx/model.ort", "a.npz", "lib.so", "a.tiktoken", "weights.data"),
+    *(
+        "rust_model.ot",
+        "model.xml",
+        "openvino_model.xml",
+        "source.spm",
+        "model.params",
+        "model.t7",
+        "weights.new_format",
+    ),
+    *("model.ckpt-1000.index", "model.ckpt-1000.data-00000-of-00001", "a.mlpackage/Manifest.json", "checkpoint"),
+    *(".a.safetensors", "license.model", "readme.json"),
 ]
 
 

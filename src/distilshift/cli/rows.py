@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,8 +45,22 @@ def _write_json(file: TextIO, example: Example, prediction: Prediction | None) -
     row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
     row |= {"problem": example.problem} if example.problem else {}
     carried = example.columns or {}
-    row |= {new: carried[name] for name, new in renamed(carried, _OWN).items()}
-    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    row |= {new: _finite(carried[name]) for name, new in renamed(carried, _OWN).items()}
+    file.write(_encodable(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)) + "\n")
+
+
+def _encodable(text: str) -> str:
+    """Return a text with lone surrogates, which UTF-8 cannot encode, escaped; in JSON the escapes stand for them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """Return a carried value with null in place of numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return {key: _finite(entry) for key, entry in value.items()} if isinstance(value, dict) else value
 
 
 def renamed(columns: Mapping[str, Any], taken: tuple[str, ...]) -> dict[str, str]:
@@ -92,7 +107,7 @@ class _Table:
 
     def _begin(self, columns: Mapping[str, Any]) -> None:
         self._carried = renamed(columns, self._own)
-        self._rows.writerow([*self._own, *self._carried.values()])
+        self._rows.writerow([*self._own, *map(_encodable, self._carried.values())])
         for row in self._waiting:
             self._write(*row)
 
@@ -116,4 +131,6 @@ class _Table:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        value = json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    return _encodable(value) if isinstance(value, str) else value

@@ -10,13 +10,17 @@ from itertools import islice
 from distilshift.config import InputConfig
 from distilshift.data.columns import SAMPLE_ROWS, Sample, require_columns
 from distilshift.data.lines import Lines, open_lines
-from distilshift.data.quoting import Evidence, parse_record, split_line
+from distilshift.data.quoting import TOO_LONG, Evidence, parse_record, split_line
 from distilshift.data.rows import Row, RowError, attempts, shown
 from distilshift.data.streams import Opened
 from distilshift.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_CLOSE = 'close each quoted cell and double the quotes inside it ("")'
+_ORDINARY = "pass `--quoting none` if quotes are ordinary characters"
+# Lines of a malformed record that are read again: more of them condemn the file, as each could cost as much.
+_MAX_RETRIED = 1000
 # What Excel writes and reads before the header.
 _SEP_LINE = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
@@ -131,8 +135,13 @@ class _Table:
             try:
                 cells = parse_record(first, self._lines, self._delimiter)
             except csv.Error as error:
+                problem = self._malformed(str(error), start)
+                if len(self._lines.record) > _MAX_RETRIED:
+                    raise DataError(
+                        problem.problem, expected=problem.expected, got=problem.got, fix=f"{_CLOSE}, or {_ORDINARY}"
+                    ) from None
                 self._lines.resume_after_first()
-                raise self._malformed(str(error), start) from None
+                raise problem from None
             if len(self._lines.record) > 1 and self._config.quoting == "auto":
                 self._require_one_row(cells, start)
         self._lines.verify()
@@ -201,14 +210,13 @@ class _Table:
         expected, got = "well-formed quotes", message
         if message == "unexpected end of data":
             expected, got = "a closing quote", "the end of the file"
-        elif message.startswith("field larger"):
-            expected, got = f"at most {self._lines.limit:,} characters in a cell", "more"
+        elif message == TOO_LONG or message.startswith("field larger"):
+            expected, got = f"at most {self._lines.limit:,} characters in a row", "more"
         return RowError(
             f"{self._place(start)}: malformed row or unclosed quote",
             expected=expected,
             got=got,
-            fix='close each quoted cell and double the quotes inside it (""), pass `--quoting none` if quotes are '
-            "ordinary characters, or pass --skip-bad",
+            fix=f"{_CLOSE}, {_ORDINARY}, or pass --skip-bad",
         )
 
 

@@ -88,11 +88,12 @@ class Lines:
         return line
 
     def head(self) -> str:
-        """The first character that is not white space, or nothing; no line is taken."""
+        """Return the first character that is not white space, or nothing; only blank lines before it are taken."""
         for line in iter(self._read, ""):
-            self._waiting.append(line)
             if content := line.lstrip("\ufeff \t\r\n"):
+                self._waiting.append(line)
                 return content[0]
+            self.number += not self._is_cut(line)
         return ""
 
     def chars(self, count: int) -> str:

@@ -144,9 +144,28 @@ def _rows(
 
 def _plain(scalar: Any) -> Any:
     try:
-        return scalar.as_py()
+        return _converted(scalar)
     except UnicodeDecodeError:
         return None
+
+
+def _converted(scalar: Any) -> Any:
+    """Return a value as Python has it, or as text where Python has none: a date after 9999, an unknown time zone.
+
+    None if it cannot be written as text, either.
+
+    Raises:
+        UnicodeDecodeError: a string is not UTF-8.
+    """
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (OverflowError, ValueError, KeyError):  # KeyError: zoneinfo's for an unknown zone
+        try:
+            return str(scalar.cast("string"))
+        except (ValueError, NotImplementedError):
+            return None
 
 
 def _class_names(schema: Any, column: str | None) -> Sequence[str] | None:
@@ -181,8 +200,8 @@ def _reader(
         number += 1
         place = f"{name}, row {number}"
         try:
-            wanted = {role: values[column].as_py() for role, column in columns.items()}
-            row = Row(place, wanted, {column: values[column].as_py() for column in others})
+            wanted = {role: _converted(values[column]) for role, column in columns.items()}
+            row = Row(place, wanted, {column: _converted(values[column]) for column in others})
         except UnicodeDecodeError as error:
             raise RowError(
                 f"{place}: a byte is not utf-8",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -17,6 +17,7 @@ _NO_LIMIT = 2**31 - 1
 # csv keeps its limit in one variable of the process.
 _CSV_LIMIT = threading.RLock()
 _MAX_VALUES = 200
+TOO_LONG = "record larger than the limit"
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -30,14 +31,24 @@ def parse_record(first: str, lines: Lines, delimiter: str) -> list[str]:
     """Cells of the record that begins with `first`; more lines are taken while a quotation is open.
 
     Raises:
-        csv.Error: the quotes are malformed, or a cell is longer than the limit of a line.
+        csv.Error: the quotes are malformed, or the record is longer than the limit of a line.
     """
     with _CSV_LIMIT:
         before = csv.field_size_limit(lines.limit or _NO_LIMIT)
         try:
-            return next(csv.reader(chain([first], lines), delimiter=delimiter, strict=True))
+            return next(csv.reader(_limited(chain([first], lines), lines.limit), delimiter=delimiter, strict=True))
         finally:
             csv.field_size_limit(before)
+
+
+def _limited(lines: Iterable[str], limit: int) -> Iterator[str]:
+    """Give the lines of one record; quotes that open and close in each line could make all of a file one record."""
+    taken = 0
+    for line in lines:
+        taken += len(line)
+        if 0 < limit < taken:
+            raise csv.Error(TOO_LONG)
+        yield line
 
 
 @dataclass
@@ -113,7 +124,7 @@ class Evidence:
                 continue
             except csv.Error:
                 self.consistent = False
-                lines.resume_after_first()
+                return  # nothing can make the file consistent again
 
     def _note(self, cells: list[str], raw: list[str], header: bool) -> None:
         self._width = self._width or len(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ _REDIRECTING = (
     *("compression_config", "base_model_name_or_path", "init_inputs", "use_kernels", "kernel_config", "pruned_heads"),
     *("text_config", "backbone", "backbone_config", "encoder", "decoder"),
     *("configuration_files", "fast_tokenizer_files"),
+    # A string here is the path of a file whose lines become the vocabulary.
+    *("vocab", "merges"),
 )
+# Endings of options that hold a path: vocab_file, source_spm.
+_PATHS = ("_file", "_spm")
 _HARMLESS: tuple[Any, ...] = (None, False, {}, [], "")
 _BUILT_IN_ATTENTION = frozenset({"eager", "sdpa"})
 _NAME_CLASSES = 'number the classes in id2label from "0" on, and give each a name in quotes'
@@ -98,6 +103,21 @@ def _refuse_redirection(path: Path, config: dict[str, Any]) -> None:
         if value not in _HARMLESS and not built_in:
             fix = f"remove {name} from it if the model needs no such thing, or use another model"
             raise unsafe(path, f"{name} {brief(value)}", "a model that needs no code but transformers' own", fix)
+    for name, value in config.items():
+        if name.endswith(_PATHS) and isinstance(value, str) and _leads_out(path.parent, value):
+            fix = f"remove {name} from it, or use another model"
+            raise unsafe(path, f"{name} {brief(value)}", "files in the model's own folder", fix)
+
+
+def _leads_out(folder: Path, value: str) -> bool:
+    """Return whether a path leads upwards or to an existing file outside a folder.
+
+    Many published configs contain an absolute path of their author's machine. It does no harm where it does not exist.
+    """
+    if ".." in value.replace("\\", "/").split("/"):
+        return True
+    exists = os.path.exists(value)  # noqa: PTH110 - Path.exists raises for a name that is too long
+    return exists and not Path(value).absolute().is_relative_to(folder.absolute())
 
 
 def _check_classes(path: Path, config: dict[str, Any]) -> None:

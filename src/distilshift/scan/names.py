@@ -15,18 +15,19 @@ SENTENCEPIECE = frozenset({"sentencepiece.bpe.model", "spiece.model", "spm.model
 EXECUTABLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so", ".joblib"})
 # What a version control system or a hub's client keeps beside files; nothing loads a model from there.
 METADATA_FOLDERS = frozenset({".git", ".cache", ".huggingface"})
-# What transformers, tokenizers, onnxruntime or another framework's loader may pick up by its name's end.
-_LOADABLE_SUFFIXES = (
-    EXECUTABLE_SUFFIXES
-    | SUFFIXES - {".md", ".html"}
-    | {
-        *(".onnx_data", ".data", ".ort", ".model", ".h5", ".hdf5", ".msgpack", ".gguf", ".ggml", ".tflite", ".pb"),
-        *(".npy", ".npz", ".jinja", ".tiktoken", ".vocab", ".codes", ".yaml", ".yml", ".toml", ".pyd", ".dll"),
-        *(".dylib", ".sh", ".js", ".mjs", ".wasm", ".pdparams", ".mar", ".nemo", ".mlmodel", ".keras"),
+# Files that no loader reads. Any other file could be a part of a model: there are more formats than could be listed.
+_HARMLESS_SUFFIXES = frozenset(
+    {
+        *(".md", ".rst", ".html", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".ico"),
+        *(".csv", ".tsv", ".log", ".bib", ".cff"),
     }
 )
-# Notices that come as a text; a vocabulary has another name.
-_NOTICES = frozenset({"license.txt", "notice.txt", "readme.txt", "copying.txt", "authors.txt", "changelog.txt"})
+_HARMLESS_NAMES = frozenset({"thumbs.db", "desktop.ini", "requirements.txt"})
+_NOTICE = re.compile(
+    r"(licen[cs]e|notice|copying|copyright|readme|authors|contributors|changelog|citation)([-_][a-z0-9_-]+)?(\.txt)?"
+)
+# A name that begins with a dot and has no suffix: .gitattributes, .DS_Store.
+_DOTFILE = re.compile(r"\.[a-z0-9_-]+")
 # Its presence lets transformers fetch and load another model.
 REDIRECTING = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 MAX_FILES = 256
@@ -66,12 +67,11 @@ def require_name(bundle: Path, name: str) -> None:
         raise unsafe(path, f"{name}, a kind of file that no bundle holds", ", ".join(sorted(SUFFIXES)))
 
 
-def is_loadable(name: str) -> bool:
-    """Whether a loader may take a file for a part of a model by its name: `weights.safetensors`, `b.onnx_data_1`."""
+def is_harmless(name: str) -> bool:
+    """Return whether a file's name shows that no loader takes the file for a part of a model."""
     lower = name.lower()
-    parts = lower.split(".")[1:]
-    suffixes = {f".{part}" for part in parts} | {f".{part.rstrip('0123456789').rstrip('_')}" for part in parts}
-    return lower not in _NOTICES and (not _LOADABLE_SUFFIXES.isdisjoint(suffixes) or lower.startswith("pytorch_model"))
+    named = lower in _HARMLESS_NAMES or any(pattern.fullmatch(lower) for pattern in (_NOTICE, _DOTFILE))
+    return named or PurePosixPath(lower).suffix in _HARMLESS_SUFFIXES
 
 
 def require_no_archive(path: Path) -> None:
