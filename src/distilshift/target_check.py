@@ -23,7 +23,7 @@ def distinct_texts(corpus: Corpus, config: AdaptConfig) -> int:
     return min(corpus.distinct, config.max_texts or corpus.distinct)
 
 
-def sufficient(corpus: Corpus, config: AdaptConfig, forcing: str = "--force") -> AdaptConfig:
+def sufficient(corpus: Corpus, config: AdaptConfig, forcing: str = "--force (force=True)") -> AdaptConfig:
     """Return the options for this corpus; too few texts are refused, or by `force` lead to plain labels.
 
     Args:

@@ -31,7 +31,9 @@ def texts(count: int) -> list[str]:
     ],
 )
 def test_fewer_than_fifty_different_texts_are_refused(teacher_bundle: Path, tmp_path: Path, given: list[Any], got: str):
-    with pytest.raises(DataError, match=rf"{got}.* --force makes a student of the teacher's plain labels"):
+    with pytest.raises(
+        DataError, match=rf"{got}.* --force \(force=True\) makes a student of the teacher's plain labels"
+    ):
         adapt(teacher_bundle, given, tmp_path / "s", **QUICK)
     assert list(tmp_path.iterdir()) == []
 
