@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from distilshift.config import InputConfig
 from distilshift.data.read import iter_examples
@@ -52,3 +53,13 @@ def test_blank_lines_before_json_are_not_kept(tmp_path: Path):
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_zstandard_file_with_a_long_window_is_named_as_such(tmp_path: Path):
+    long = zstandard.ZstdCompressionParameters.from_level(3, window_log=28, enable_ldm=True)
+    path = tmp_path / "my texts.txt.zst"
+    packer = zstandard.ZstdCompressor(compression_params=long).compressobj()
+    path.write_bytes(packer.compress(b"good\n" * 9) + packer.flush())
+    with pytest.raises(DataError, match="Zstandard window is too long") as caught:
+        texts(path)
+    assert f"`zstd -d --long=31 '{path}'`" in str(caught.value)

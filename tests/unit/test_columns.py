@@ -240,3 +240,20 @@ def test_the_walk_covers_every_verb_that_reads_data():
     assert shared >= {"--text-column", "--quoting", "--header", "--delimiter"}
     for verb in VERBS:
         assert shared | {"--no-header"} <= options_of(verb)
+
+
+@pytest.mark.parametrize(
+    ("content", "quoting", "texts"),
+    [
+        ('good film;neg\n"first; second";pos\nbad thing;neg\n', "auto", ["good film", "first; second", "bad thing"]),
+        ('"a|b, c",x\n"d, e|f",y\n', "auto", ["a|b, c", "d, e|f"]),
+        ('"two;\nlines";x\n"b, c";y\n', "csv", ["two;\nlines", "b, c"]),
+        ('"a|b;x\nc|d";y\n', "none", ['"a|b', 'c|d"']),
+    ],
+)
+def test_a_delimiter_in_quotes_does_not_hide_that_of_a_file_without_a_header(
+    tmp_path: Path, content: str, quoting: str, texts: list[str]
+):
+    (tmp_path / "a.csv").write_text(content)
+    config = InputConfig(header=False, text_column="0", quoting=quoting)
+    assert [item.text for item in iter_examples(tmp_path / "a.csv", config)] == texts

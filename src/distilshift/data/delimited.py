@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from distilshift.config import InputConfig
@@ -117,7 +117,7 @@ class _Table:
         with self._file.again() as file, open_lines(file, self._config.encoding, self._lines.limit) as lines:
             first = [line for line in islice(lines, SAMPLE_ROWS) if line.strip() and not _SEP_LINE.fullmatch(line)]
         marks = (default, *_DELIMITERS)
-        widths = {mark: {len(split_line(line, mark)) for line in first} for mark in marks}
+        widths = {mark: _widths(first, mark, self._config.quoting) for mark in marks}
         return next((mark for mark in marks if len(widths[mark]) == 1 and widths[mark] != {1}), default)
 
     def _next(self) -> list[str]:
@@ -218,6 +218,18 @@ class _Table:
             got=got,
             fix=f"{_CLOSE}, {_ORDINARY}, or pass --skip-bad",
         )
+
+
+def _widths(lines: Sequence[str], mark: str, quoting: str) -> set[int]:
+    """Return the numbers of cells that the rows of a sample have; as in `_Table`, quotes are ordinary in TSV."""
+    if quoting == "none" or (quoting == "auto" and mark == "\t"):
+        return {len(split_line(line, mark)) for line in lines}
+    try:
+        rows = list(csv.reader(lines, delimiter=mark))
+    except csv.Error:
+        return set()
+    # The sample may end within a quoted cell.
+    return {len(row) for row in (rows[:-1] if len(lines) >= SAMPLE_ROWS else rows) if row}
 
 
 def _by_number(columns: Mapping[str, str], width: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import shlex
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,13 @@ def named_damage(name: str, ending: str) -> Iterator[None]:
         # An OSError with a number is the system's.
         if not damage and not (isinstance(error, OSError) and error.errno is None):
             raise
+        if "requires too much memory" in str(error):
+            raise DataError(
+                f"{name}: its Zstandard window is too long",
+                expected="a window of at most 128 MiB",
+                got="a longer one, as `zstd --long` makes",
+                fix=f"unpack it first: `zstd -d --long=31 {shlex.quote(name)}`",
+            ) from None
         raise DataError(
             f"{name}: damaged {PACKED[ending]} file",
             expected=f"complete {PACKED[ending]} data",
