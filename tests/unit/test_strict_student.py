@@ -55,7 +55,12 @@ def test_a_student_without_an_estimate_passes(changed: Change):
 def all_warnings(names: list[str]) -> list[str]:
     target = Target(3, unknown_share=0.5, unknown_kinds=("emoji and symbols", "MATHEMATICAL", "CJK"))
     never = dataclasses.replace(KNOWN, validation_confusion=[[0, 50], [0, 50]])
-    summary = {"teacher_agreement": 0.1, "predicted_shares": {names[0]: 0.0, names[1]: 1.0}}
+    summary = {
+        "adaptation": "none",
+        "int8": {"held_out": True},
+        "teacher_agreement": 0.1,
+        "predicted_shares": {names[0]: 0.0, names[1]: 1.0},
+    }
     return student_warnings(summary, 1000, target, never)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distilshift.config.parsers import parse_weights
 from distilshift.data.rows import listed, shown
 from distilshift.errors import ConfigError
 from distilshift.types import Example
 
-NO_WEIGHTS, BALANCED = "none", "balanced"
 # What a missing label becomes when a table is written or converted to strings.
 _MISSING = frozenset({"", "nan", "<na>", "none", "null", "nil", "n/a", "na", "nat", "#n/a", "undefined"})
 # What stands for one among class numbers; of two classes it is one.
@@ -83,48 +83,21 @@ def class_weights(
         counts: training texts of each class.
 
     Raises:
-        ConfigError: a weight is not a positive number, or its name is not a class.
+        ConfigError: a name is not a class.
     """
     texts = np.asarray(counts, np.float64)
-    if option == NO_WEIGHTS:
+    if option == "none":
         weights = np.ones(len(names))
-    elif option == BALANCED:
+    elif option == "balanced":
         weights = 1 / np.maximum(texts, 1)
     else:
-        given = _parsed(option) if isinstance(option, str) else dict(option)
-        _require_weights(given, names)
+        given = parse_weights(option)
+        if unknown := [name for name in given if name not in names]:
+            raise ConfigError(
+                "class_weights names unknown classes",
+                expected=f"some of {listed(names)}",
+                got=listed(unknown),
+                fix="use the names of the classes as in the labels",
+            )
         weights = np.array([given.get(name, 1.0) for name in names])
     return (weights * texts.sum() / (weights * texts).sum()).astype(np.float32)
-
-
-def _parsed(option: str) -> dict[str, float]:
-    weights = {}
-    for entry in option.split(","):
-        name, _, number = entry.rpartition("=")
-        try:
-            weights[name.strip()] = float(number)
-        except ValueError:
-            raise _bad_weights(shown(entry.strip())) from None
-    return weights
-
-
-def _require_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
-    if unknown := [name for name in weights if name not in names]:
-        raise ConfigError(
-            "class_weights names unknown classes",
-            expected=f"some of {listed(names)}",
-            got=listed(unknown),
-            fix="use the names of the classes as in the labels",
-        )
-    wrong = [f"{name}={weight}" for name, weight in weights.items() if not 0 < weight < np.inf]
-    if wrong:
-        raise _bad_weights(", ".join(wrong))
-
-
-def _bad_weights(got: str) -> ConfigError:
-    return ConfigError(
-        "class_weights cannot be used",
-        expected="none, balanced, or a positive number for each class, as rare=5,common=1",
-        got=got,
-        fix="correct it",
-    )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from distilshift.config import InputConfig
+from distilshift.config.parsers import parse_delimiter
 from distilshift.data.columns import SAMPLE_ROWS, Sample, require_columns
 from distilshift.data.lines import Lines, open_lines
 from distilshift.data.quoting import TOO_LONG, Evidence, parse_record, split_line
@@ -16,7 +17,6 @@ from distilshift.data.streams import Opened
 from distilshift.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
-_NAMED = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _CLOSE = 'close each quoted cell and double the quotes inside it ("")'
 _ORDINARY = "pass `--quoting none` if quotes are ordinary characters"
 # Lines of a malformed record that are read again: more of them condemn the file, as each could cost as much.
@@ -33,25 +33,6 @@ def table_rows(
     After a malformed row reading resumes on the next line.
     """
     yield from attempts(_Table(file, lines, config, columns, keep).read)
-
-
-def given_delimiter(config: InputConfig) -> str | None:
-    """The delimiter that was asked for, or None.
-
-    Raises:
-        DataError: it cannot be one.
-    """
-    if config.delimiter is None:
-        return None
-    delimiter = _NAMED.get(config.delimiter.lower(), config.delimiter)
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise DataError(
-            "--delimiter: not a delimiter",
-            expected=f"one character other than a quote, or {', '.join(name for name in _NAMED if name.isalpha())}",
-            got=shown(config.delimiter),
-            fix="correct it",
-        )
-    return delimiter
 
 
 class _Table:
@@ -91,7 +72,8 @@ class _Table:
         try:
             self._lines.begin_record()
             first = next(self._lines)
-            given, match = given_delimiter(self._config), _SEP_LINE.fullmatch(first)
+            option, match = self._config.delimiter, _SEP_LINE.fullmatch(first)
+            given = parse_delimiter(option) if option else None
             self._preamble = match is not None
             if match:
                 given = given or match.group(1)
