@@ -92,7 +92,7 @@ def test_copies_of_a_config_remember_what_was_given():
         (PredictConfig, {"delimiter": ";;"}, "delimiter input should be one character"),
         (EvaluateConfig, {"encoding": "utf8x"}, "encoding input should be an encoding such as utf-8"),
         (MatrixConfig, {"pairs": [["a", "b", "c"]]}, "pairs input should be a list of 2"),
-        (MatrixConfig, {"seeds": 3}, "seeds input should be a list, got 3"),
+        (MatrixConfig, {"seeds": 0.5}, "seeds input should be a list, got 0.5"),
     ],
 )
 def test_a_config_is_checked_however_it_is_made(kind: type[StageConfig], options: dict, message: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,11 @@ def test_blank_lines_of_plain_text_are_left_out_or_kept_in_place(tmp_path: Path)
     found = list(iter_examples(tmp_path / "a.txt", InputConfig(), pass_blank=True))
     assert [item.text for item in found] == ["one", "", "", "two", ""]
     assert "line 2: blank line" in str(found[1].problem)
+
+
+@pytest.mark.parametrize("ignored", [-1, "-1", (-1.0,), ("-1.0",)])
+def test_numbers_that_a_table_made_decimal_are_the_same_labels(tmp_path: Path, ignored: Any) -> None:
+    (tmp_path / "a.csv").write_text("text,label\ngood,1.0\nbad,0.0\nso so,-1.0\n")
+    config = LabelledInputConfig(label_names="0=negative,1=positive", ignore_label=ignored)
+    labels = [item.label for item in read_labelled(tmp_path / "a.csv", config).examples]
+    assert labels == ["positive", "negative"]

@@ -7,8 +7,10 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -300,3 +302,24 @@ def test_semicolons_without_a_header(tmp_path: Path) -> None:
         ("gut, sehr gut", "pos"),
         ("schlecht", "neg"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["a_train.csv", "a_test.csv"], "holds several splits"), (["a.csv", "a.csv.gz"], "holds a file twice")],
+)
+def test_a_folder_is_not_read_twice_or_across_splits(tmp_path: Path, names: list[str], message: str):
+    for name in names:
+        data = b"text\none\n"
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with pytest.raises(DataError, match=message):
+        open_corpus(tmp_path, InputConfig())
+
+
+def test_a_named_pipe_is_read_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe.txt").write_text("one\ntwo\n"))
+    writer.start()
+    corpus = open_corpus(tmp_path / "pipe.txt", InputConfig())
+    writer.join()
+    assert [item.text for item in corpus] == [item.text for item in corpus] == ["one", "two"]

@@ -105,6 +105,8 @@ def _tuple(arguments: tuple[Any, ...]) -> Check:
     checks = [_check(each) for each in arguments if each is not Ellipsis]
 
     def several(value: Any) -> tuple[Any, ...]:
+        if repeated and isinstance(value, str | int):
+            value = [value]
         if not isinstance(value, list | tuple):
             raise ValueProblem("input should be a list")
         if not repeated and len(value) != len(checks):

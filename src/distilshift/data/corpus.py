@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,13 +94,23 @@ def open_corpus(texts: Any, config: InputConfig) -> Corpus:
         given = [replace(as_example(item, index), label=None) for index, item in enumerate(iter_values(texts))]
         checked = require_usable(given, labelled=False)
         return _counted("the texts", lambda: checked)
-    if source == "-":  # can be read only once
+    if _is_stream(source):
         examples = read_examples(source, config).examples
-        return _counted("standard input", lambda: examples)
+        return _counted(given_name(source), lambda: examples)
     corpus = _counted(given_name(source), lambda: iter_examples(source, config))
     if not corpus.size:
         read_examples(source, config)  # says why
     return replace(corpus, _open=lambda: iter_examples(source, config, warn=False))
+
+
+def _is_stream(source: Any) -> bool:
+    """Whether a source can be read only once: standard input, a named pipe."""
+    if not isinstance(source, str):
+        return False
+    try:
+        return source == "-" or Path(source).is_fifo()
+    except (OSError, ValueError):  # no path
+        return False
 
 
 def _counted(name: str, open_texts: Callable[[], Iterable[Example]]) -> Corpus:

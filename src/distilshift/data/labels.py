@@ -73,7 +73,7 @@ class LabelNamer:
         self._as_is = self._option == AS_IS
         self._given = None if option is None or self._as_is else label_mapping(option)
         self._mapping = {name: name for name in known} | (self._given or {})
-        self._left_out = {str(label).strip() for label in ignored}
+        self._left_out = {_plain_number(str(label).strip()) for label in ignored}
         self._missing: dict[str, str] = {}  # label to its first place
 
     def __call__(self, raw: Any, place: str) -> str | None:
@@ -83,7 +83,7 @@ class LabelNamer:
             RowError: it is blank or unusable.
             DataError: the file has no name for it, or the mapping lacks very many.
         """
-        spelled = [label_text(raw, place)] if not isinstance(raw, ClassLabel) else _spellings(raw)
+        spelled = _spellings(raw) if isinstance(raw, ClassLabel) else _number_spellings(label_text(raw, place))
         if self._left_out.intersection(spelled):
             return None
         if self._given is None:
@@ -154,6 +154,17 @@ def label_text(raw: Any, place: str) -> str:
         got=shown(raw),
         fix="label the row, remove it, or pass --skip-bad",
     )
+
+
+def _plain_number(label: str) -> str:
+    """A whole number without its decimals, as -1 for -1.0, which is what tables make of it; anything else as it is."""
+    whole = is_number(label) and float(label).is_integer()
+    return str(int(float(label))) if whole and abs(float(label)) < 2**53 else label
+
+
+def _number_spellings(label: str) -> list[str]:
+    """A label as it is written and, if it is a whole number, without decimals."""
+    return list(dict.fromkeys([label, _plain_number(label)]))
 
 
 def is_number(label: str) -> bool:

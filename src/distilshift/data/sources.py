@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Source = Readable | Sequence[Path]
 
 _GLOB = re.compile(r"[*?[]")
-_SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
+_SPLIT = re.compile(r"(?:^|[^a-z])(train|test|validation|valid|val|dev)(?![a-z])", re.IGNORECASE)
 # What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` leave beside their data.
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 # What stands beside data and is none.
@@ -125,6 +125,10 @@ def _in_folder(folder: Path) -> list[Path]:
             got=", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "an empty folder",
             fix="name a file, or the folder that holds them",
         )
+    unpacked = [unpacked_name(path.name) for path in files]
+    if twice := [path.name for path, own in zip(files, unpacked, strict=True) if unpacked.count(own) > 1]:
+        got, fix = ", ".join(twice), "remove one of them, or name the files"
+        raise DataError(f"{name}: holds a file twice, packed and not", expected="each once", got=got, fix=fix)
     for what, kinds in (("kinds of file", _kinds(files)), ("splits", _split_names(files))):
         if len(kinds) > 1:
             raise DataError(
@@ -175,7 +179,7 @@ def _kinds(files: Sequence[Path]) -> set[str]:
 
 
 def _split_names(files: Sequence[Path]) -> set[str]:
-    return {match.group(1).lower() for path in files if (match := _SPLIT.match(path.name))}
+    return {match.group(1).lower() for path in files if (match := _SPLIT.search(path.name))}
 
 
 def _saved(folder: Path) -> list[Path]:
