@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/distilshift demo --overwrite
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow and not gpu"
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit tests/parity

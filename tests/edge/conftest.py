@@ -69,14 +69,18 @@ class Reference:
         return softmax(np.concatenate([network.logits([Example(text)], 1) for text in self._texts]))
 
     def check(self, found: list[list[dict[str, float]]], choice: OnnxName) -> None:
-        """Same labels, and probabilities within 1e-5: int8's sums are exact, so runtimes differ in rounding only."""
+        """Same labels, and probabilities within 1e-5, or 1e-4 in int8.
+
+        A value that lies between two steps of an int8 scale may be rounded to either of them where runtimes add floats
+        in another order; one step of one feature is worth some 1e-5 here.
+        """
         rows = [{each["label"]: each["score"] for each in row} for row in found]
         shares = np.array([[row[name] for name in self.names] for row in rows])
         expected = self.probabilities(choice)
         assert shares.shape == (50, 2)
         assert len(set(expected.argmax(axis=1))) == 2
         np.testing.assert_array_equal(shares.argmax(axis=1), expected.argmax(axis=1))
-        np.testing.assert_allclose(shares, expected, atol=1e-5)
+        np.testing.assert_allclose(shares, expected, atol={"fp32": 1e-5, "int8": 1e-4}[choice])
 
 
 @pytest.fixture(scope="session")
