@@ -219,7 +219,7 @@ def unfit_target(
         target: facts about the texts.
     """
     classes = beginnings.shape[1]
-    expected = prior or TargetPrior((1 / classes,) * classes, "uniform", "")
+    expected = prior or TargetPrior((1 / classes,) * classes, "labels", "")
     return next(_unfit_target(scores_of(beginnings, expected, statistics), expected, target), None)
 
 

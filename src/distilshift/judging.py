@@ -17,20 +17,16 @@ from distilshift.files import write_json
 from distilshift.gate import MIN_DISTINCT, GateDecision, decide, decide_labels
 from distilshift.metrics import softmax
 from distilshift.part_shares import part_share
-from distilshift.priors import bbse_prior
 from distilshift.run import RunDirectory
-from distilshift.select import confidences
 from distilshift.shards import Rows
 from distilshift.target_facts import NOTHING_KNOWN, Target
-from distilshift.target_prior import MIN_TEXTS, Move, TargetPrior, estimated_prior, with_parts
+from distilshift.target_prior import TargetPrior, labels_prior, with_parts
 from distilshift.views import Reading
 
 # Texts that decisions are made on: a share of them is known to a point, and memory does not grow with the corpus.
 JUDGED_TEXTS = 10_000
-# Class shares may move by so many times the mean confidence that the teacher has lost. On the development pairs it has
-# lost twice as much accuracy as confidence (benchmarks/LOG.md).
-DISTANCE_PER_LOSS = 2.0
-
+# Fewer texts that have parts tell nothing of class shares.
+MIN_TEXTS = 50
 
 Outcome = Literal["accepted", "refused"]
 
@@ -130,25 +126,23 @@ class Judge:
         self._sample = np.random.default_rng(seed).permutation(size)[:JUDGED_TEXTS]
 
     @property
-    def _temperature(self) -> float:
+    def temperature(self) -> float:
+        """What the teacher's logits are divided by to be calibrated."""
         return self._statistics.temperature if self._statistics else 1.0
 
     def _probabilities(self, logits: Rows | NDArray[np.float32]) -> NDArray[np.float64]:
-        return softmax(logits[self._sample] / self._temperature)
+        return softmax(logits[self._sample] / self.temperature)
 
     def prior(self) -> TargetPrior:
-        """The class shares to expect: those given, else by the rules of `with_parts` and `estimated_prior`."""
+        """The class shares to expect: those given, else by the rules of `with_parts` and `labels_prior`."""
 
         def choose() -> TargetPrior:
             if self._given:
                 return self._given
-            # The beginnings, since the statistics are of texts that were cut, too.
-            other = estimated_prior(
-                self._probabilities(self._unadapted.beginnings), self._statistics, self._target.label_names
-            )
+            own = self._probabilities(self._unadapted.whole)
             parts = self._parts()
-            signals = np.empty((0, 0)) if parts is None else signals_of(parts, self._temperature)
-            return with_parts(other, part_share(signals)) if len(signals) >= MIN_TEXTS else other
+            signals = np.empty((0, 0)) if parts is None else signals_of(parts, self.temperature)
+            return with_parts(own, part_share(signals)) if len(signals) >= MIN_TEXTS else labels_prior(own)
 
         return TargetPrior.from_json(self._kept("target-prior", choose))
 
@@ -161,32 +155,13 @@ class Judge:
             first, second = (self._probabilities(reading.beginnings) for reading in readings)
             return decide(before, after, prior, self._statistics, (first, second), self._target)
 
-        decision = GateDecision.from_json(self._kept("gate", choose))
+        decision = GateDecision.from_json(self._kept("adapted-gate", choose))
         return Judgement(_outcome(decision), decision.reason, prior, decision)
 
     def known_shares(self, judgement: Judgement) -> NDArray[np.float64] | None:
         """The class shares of the target, (classes,), where they were given or estimated; None where nobody knows."""
         prior = judgement.prior or self._given
-        return prior.array() if prior and (self._given or prior.origin not in ("uniform", "unclear")) else None
-
-    def move(self, prior: TargetPrior) -> Move:
-        """Where the class shares of labels may go: all the way to shares that the user gave or parts of texts told.
-
-        Else towards `prior`, by `DISTANCE_PER_LOSS` times what the teacher has lost of its mean confidence: that loss
-        is an estimate of the accuracy that it has lost (Guillory et al. 2021, difference of confidences), and class
-        shares cannot be further off than that by its new errors alone. Without statistics, not at all.
-        """
-        if self._given or prior.origin == "parts":
-            return Move(prior.array(), 1.0, temperature=self._temperature)
-        statistics = self._statistics
-        if statistics is None or statistics.validation_confidence is None or prior.origin == "unclear":
-            return Move(prior.array(), 0.0)
-        probabilities = self._probabilities(self._unadapted.beginnings)
-        lost = max(0.0, statistics.validation_confidence - float(confidences(probabilities).mean()))
-        confusion, source = np.array(statistics.validation_confusion), np.array(statistics.class_prior)
-        counted = bbse_prior(probabilities.argmax(axis=1), confusion, source) if source.min() > 0 else None
-        usable = counted.prior if counted and not counted.fell_back else None
-        return Move(prior.array(), DISTANCE_PER_LOSS * lost, usable)
+        return prior.array() if prior and prior.known else None
 
     def judge_opinion(self, revised: Rows, prior: TargetPrior) -> Judgement:
         """Whether labels of teacher and words together are used, (texts, classes) logits of whole texts."""

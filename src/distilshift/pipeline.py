@@ -30,7 +30,8 @@ from distilshift.learning import Lesson, learn_guarded
 from distilshift.loop import finished
 from distilshift.parts import read_parts
 from distilshift.run import RunDirectory
-from distilshift.second_opinion import SecondOpinion, second_opinion
+from distilshift.second_opinion import SecondOpinion, average_teachers, second_opinion
+from distilshift.shards import Rows
 from distilshift.stage import peak_memory_bytes, placed, require_room, seeded
 from distilshift.stage_run import stage_run
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
@@ -155,7 +156,11 @@ def _distilled(
     judge = Judge(unadapted, manifest.statistics, config.seed, run, parts, _given(config, manifest), target)
     judgement, opinion = NOT_ADAPTED, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(teacher, judge, unadapted, corpus, config, run)
+        votes, remark = unadapted.whole, ""
+        if config.adapted_weight:
+            adapted = _teacher(source, manifest, config, accelerator)
+            votes, remark = _with_adapted(adapted, judge, unadapted, corpus, config, accelerator, run)
+        judgement, opinion = _second_opinion(teacher, judge, votes, corpus, config, run, remark)
     elif config.method in OBJECTIVES:
         judgement = _adapted(teacher, judge, corpus, config, accelerator, run)
         if judgement.adaptation == "refused":
@@ -207,7 +212,7 @@ def _distilled_box(
     judge = Judge(box.reading(), manifest.statistics, config.seed, run, given=given, target=target)
     judgement, opinion = JUDGEMENT, None
     if config.method == "second-opinion":
-        judgement, opinion = _second_opinion(untrained, judge, box.reading(), corpus, config, run)
+        judgement, opinion = _second_opinion(untrained, judge, box.reading().whole, corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
@@ -241,24 +246,50 @@ def _adapted(
     return judge.judge(read_texts(teacher, corpus, config, accelerator, run), prior)
 
 
-def _second_opinion(
-    classifier: Classifier,
+def _with_adapted(
+    teacher: Classifier,
     judge: Judge,
     unadapted: Reading,
     corpus: Corpus,
     config: AdaptConfig,
+    accelerator: Accelerator,
     run: RunDirectory,
-) -> tuple[Judgement, SecondOpinion | None]:
-    """Ask the words about the teacher's labels, and say whether what they changed may be used."""
+) -> tuple[Rows, str]:
+    """The labels of the teacher and of one that adapts by information maximization, and why the latter had no say.
+
+    `teacher` adapts in place. It learns the texts alone, without spans of them, as it was measured.
+    """
     prior = judge.prior()
-    wanted = (config.opinion_weight, judge.move(prior), config.seed)
-    opinion = second_opinion(unadapted.whole, corpus, classifier, *wanted, run)
+    adapt_teacher(teacher, corpus, replace(config, method="shot-im", spans=0), accelerator, run, prior.array())
+    adapted = read_texts(teacher, corpus, config, accelerator, run, "adapted")
+    if config.gate:
+        judgement = judge.judge(adapted, prior)
+        if judgement.adaptation == "refused":
+            return unadapted.whole, f" The adapted teacher had no say. {judgement.reason}"
+    return Rows([average_teachers(unadapted.whole, adapted.whole, config.adapted_weight)]), ""
+
+
+def _second_opinion(
+    classifier: Classifier,
+    judge: Judge,
+    votes: Rows,
+    corpus: Corpus,
+    config: AdaptConfig,
+    run: RunDirectory,
+    remark: str = "",
+) -> tuple[Judgement, SecondOpinion | None]:
+    """Ask the words about the teachers' labels, and say whether what they changed may be used."""
+    prior = judge.prior()
+    shares = prior.array() if prior.known else None
+    opinion = second_opinion(
+        votes, corpus, classifier, config.opinion_weight, shares, judge.temperature, config.seed, run
+    )
     if not config.gate:
         return Judgement("accepted", "The gate is off: the second opinion is used unseen.", prior), opinion
     judgement = judge.judge_opinion(opinion.whole, prior)
     if judgement.adaptation == "refused":
         return judgement, None
-    remark = opinion.remark if config.opinion_weight else ""
+    remark += opinion.remark if config.opinion_weight else ""
     return replace(judgement, reason=judgement.reason + remark), opinion
 
 

@@ -6,8 +6,9 @@ it. The mean of both is right more often than either. It is one round of co-trai
 network and the words as the two views; deviation: the views' predictions are averaged, where the paper adds the most
 certain texts of either one to the training set of both.
 
-Then class shares: labels are moved towards those that are expected, as far as the teacher's loss of confidence gives
-reason to think that their present ones are its error (`target_prior.Move`).
+A teacher that has adapted to the texts (`average_teachers`) speaks before the words do: it errs where the teacher as it
+came does not, and on domains where it is worse the other two outvote it (benchmarks/LOG.md). Then class shares: where
+the user or the parts of texts tell them, labels are moved to them (`target_prior`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from distilshift.metrics import Floats, softmax
 from distilshift.near_copies import incidence, near_copies
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows, token_store
-from distilshift.target_prior import Move
 
 # Pieces of a text that are read: all of them.
 WHOLE = 2**30
@@ -84,7 +84,8 @@ def second_opinion(
     texts: Corpus,
     classifier: Classifier,
     weight: float,
-    move: Move,
+    shares: NDArray[np.float64] | None,
+    temperature: float,
     seed: int,
     run: RunDirectory,
 ) -> SecondOpinion:
@@ -95,7 +96,8 @@ def second_opinion(
         texts: these texts.
         classifier: whose tokenizer; its pieces are the words.
         weight: the words' share in the labels, 0 to 1.
-        move: where class shares go.
+        shares: (classes,), the class shares that labels shall have; None leaves those that they have.
+        temperature: of the teacher, by which logits are calibrated before class shares are counted.
         seed: of the blocks.
         run: keeps the result.
     """
@@ -109,14 +111,30 @@ def second_opinion(
         heard = weight if texts.distinct >= MIN_TEXTS and correlation >= MIN_CORRELATION else 0.0
         mixed = (1 - heard) * own + heard * said
         # Averaging takes as much of an overconfident teacher's sureness as calibration would: benchmarks/LOG.md.
-        scale = min(1.0, move.temperature) if heard else move.temperature
-        bias = scale * bias_towards(mixed / scale, move.wanted(softmax(mixed / scale).mean(axis=0)))
+        scale = min(1.0, temperature) if heard else temperature
+        bias = np.zeros(mixed.shape[1]) if shares is None else scale * bias_towards(mixed / scale, shares)
         facts = {"correlation": np.array([correlation]), "weight": np.array([heard])}
         return {"logits": (mixed + bias).astype(np.float32), "bias": bias.astype(np.float32)} | facts
 
     found = run.arrays("second-opinion", compute, lead_only=True)
     numbers = {name: float(found[name][0]) for name in ("correlation", "weight")}
     return SecondOpinion(Rows([found["logits"]]), np.array(found["bias"]), **numbers, distinct=texts.distinct)
+
+
+def average_teachers(unadapted: Rows, adapted: Rows, weight: float) -> NDArray[np.float32]:
+    """Mean of the centred logits of two teachers, (texts, classes); the adapted one's spread is made the other's.
+
+    Information maximization makes a teacher far surer than it was; unscaled, it would be the only one to be heard.
+
+    Args:
+        unadapted: (texts, classes) logits of the teacher as it came.
+        adapted: (texts, classes) logits of the adapted teacher for the same texts.
+        weight: the adapted teacher's share, 0 to 1.
+    """
+    own, other = (_centred(each[np.arange(len(each))]) for each in (unadapted, adapted))
+    spreads = [float((each - each.mean(axis=0)).std()) for each in (own, other)]
+    scale = spreads[0] / max(spreads[1], 1e-12)
+    return ((1 - weight) * own + weight * scale * other).astype(np.float32)
 
 
 def _centred(logits: Floats) -> NDArray[np.float64]:

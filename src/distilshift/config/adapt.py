@@ -72,16 +72,21 @@ class AdaptConfig(InputConfig, TrainingConfig):
     method: Method = option(
         "second-opinion",
         "How the teacher meets the target: none leaves its labels as they are (plain distillation is that with spans 0 "
-        "and max_windows 1), second-opinion averages them with those of a model of words, the others train it or the "
-        "student; docs/methods.md has them all.",
+        "and max_windows 1), second-opinion averages them with those of an adapted teacher and a model of words, the "
+        "others train it or the student; docs/methods.md has them all.",
     )
     opinion_weight: Annotated[float, Ge(0), Le(1)] = option(
         0.5, "The words' share in the labels: method second-opinion."
     )
+    adapted_weight: Annotated[float, Ge(0), Le(1)] = option(
+        0.3,
+        "Share of a teacher that has adapted by information maximization in the labels that the words are averaged "
+        "with; 0: none adapts, in half the time: method second-opinion.",
+    )
     adapt_epochs: Annotated[int, Ge(1)] = option(
         4,
-        "Passes over the target texts while the teacher adapts, every other one over random spans of them: methods "
-        "shot-im, shot, nrc, aad, dine. tent makes one pass.",
+        "Passes over the target texts while the teacher adapts: methods second-opinion, shot-im, shot, nrc, aad, dine, "
+        "the last five with every other one over random spans of them. tent makes one pass.",
     )
     adapt_learning_rate: Annotated[float, Gt(0)] = option(
         2e-5, "Peak learning rate of the teacher's adaptation; tent, which moves few numbers once, wants 1e-3."
@@ -94,8 +99,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
         "auto",
-        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: told by parts of the texts (two "
-        "classes, 48 words or more), else estimated where that is safe, else uniform, and then approached in part.",
+        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: by parts of the texts (two classes, 48 "
+        "words or more) and the teacher's labels, weighed by their errors; else those of the labels, which stay.",
         read_shares,
     )
     gate: bool = option(

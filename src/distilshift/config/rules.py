@@ -29,6 +29,17 @@ def _methods(*names: str) -> Use:
     return Use(f"method {', '.join(others)} or {last}" if others else f"method {last}", lambda c: c.method in names)
 
 
+def _adapting(*names: str, trained: tuple[str, ...] = TRAINED) -> Use:
+    """An option of training the teacher, by one of these methods or as a part of second-opinion."""
+    use = _methods(*trained, *names)
+    return Use(
+        f"{use.belongs}, or second-opinion with adapted_weight above 0 and a teacher bundle",
+        lambda c: (
+            use.holds(c) or (c.method == "second-opinion" and c.adapted_weight > 0 and not c.teacher_probabilities)
+        ),
+    )
+
+
 _SHARES = Use("a method other than none, or feedback", lambda c: c.method != "none" or c.feedback > 0)
 _SPANS = Use("spans above 0", lambda c: c.spans > 0)
 _STATIC = Use("student static", lambda c: c.student == "static")
@@ -37,11 +48,15 @@ _LAYERED = Use("a student other than static", lambda c: c.student != "static")
 # Options that only some methods or students use; `adapt` uses all others whatever is chosen.
 USES: dict[str, Use] = {
     "opinion_weight": _methods("second-opinion"),
-    "adapt_epochs": _methods(*TRAINED, "dine"),
-    "adapt_learning_rate": _methods("tent", *TRAINED, "dine"),
-    "adapt_frozen_layers": _methods("tent", *TRAINED),
-    "adapt_batch_size": _methods("tent", *TRAINED, "dine"),
-    "diversity_weight": _methods("shot-im", "shot", "nrc", "dine"),
+    "adapted_weight": Use(
+        "method second-opinion and a teacher bundle",
+        lambda c: c.method == "second-opinion" and c.teacher_probabilities is None,
+    ),
+    "adapt_epochs": _adapting("dine"),
+    "adapt_learning_rate": _adapting("tent", "dine"),
+    "adapt_frozen_layers": _adapting("tent"),
+    "adapt_batch_size": _adapting("tent", "dine"),
+    "diversity_weight": _adapting("dine", trained=("shot-im", "shot", "nrc")),
     "target_prior": _SHARES,
     "gate": _SHARES,
     "pseudo_label_weight": _methods("shot"),
