@@ -15,6 +15,7 @@ from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
+from distilshift.metrics import calibration_error, confusion_matrix, macro_f1, softmax
 from distilshift.network import load_network
 from distilshift.types import Example
 
@@ -56,9 +57,30 @@ def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Seque
     Raises:
         DataError: a label is not one of the names.
     """
+    return logits.argmax(axis=1) == _classes(examples, names)
+
+
+def _classes(examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the examples' classes (texts,)."""
     _require_known(examples, names)
-    labels = np.array([names.index(str(item.label)) for item in examples])
-    return logits.argmax(axis=1) == labels
+    return np.array([names.index(str(item.label)) for item in examples], np.int64)
+
+
+def of_classes(
+    logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]
+) -> dict[str, float | dict[str, float]]:
+    """Return what an accuracy does not show: macro-F1, expected calibration error, and how frequent the classes are.
+
+    Raises:
+        DataError: a label is not one of the names.
+    """
+    labels = _classes(examples, names)
+    shares = np.bincount(labels, minlength=len(names)) / len(labels)
+    return {
+        "test_macro_f1": macro_f1(confusion_matrix(labels, logits.argmax(axis=1), len(names))),
+        "test_calibration_error": calibration_error(softmax(logits), labels),
+        "test_shares": dict(zip(names, shares.tolist(), strict=True)),
+    }
 
 
 def logits_of(
@@ -81,7 +103,8 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
         windows: that a teacher reads of a long text at the most; a student's bundle says so itself.
 
     Returns:
-        test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 and test_accuracy_beginning
+        test_accuracy and all_accuracy (the fp32 network's, fractions), what `of_classes` gives of the test texts,
+        test_accuracy_int8 and test_accuracy_beginning
         (of texts' beginnings, where long ones are read in windows otherwise; both null without an export),
         estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class shares
         that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the test
@@ -102,6 +125,7 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     return {
         "test_accuracy": float(correct[:count].mean()),
         "all_accuracy": float(correct.mean()),
+        **of_classes(logits[:count], target.test, names),
         "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
         "test_accuracy_beginning": None if beginning is None else float(right(beginning, target.test, names).mean()),
         **{key: (runtime or {}).get(name) for key, name in WITHOUT_LABELS.items()},
@@ -112,8 +136,9 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     }
 
 
-def teacher_accuracy(bundle: Path, target: Domain, threads: int) -> float:
-    """A teacher's accuracy on the test texts, a fraction."""
+def measure_teacher(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
+    """Return a teacher's test_accuracy and what `of_classes` gives, when it reads the beginnings of the test texts."""
     manifest = read_manifest(bundle, "teacher")
     logits = logits_of(bundle, manifest, target.test, "fp32", threads)
-    return float(right(logits, target.test, manifest.label_names).mean())
+    accuracy = float(right(logits, target.test, manifest.label_names).mean())
+    return {"test_accuracy": accuracy, **of_classes(logits, target.test, manifest.label_names)}
