@@ -147,10 +147,14 @@ def _measured(job: Job, bundle: Path, target: Domain, windows: int, data: str) -
     return _of_teacher(job, data, f"-windows-{windows}", measured) if bundle == job.teacher else measured()
 
 
-def _teacher_numbers(job: Job, target: Domain, data: str) -> dict[str, float]:
+def _teacher_numbers(job: Job, target: Domain, data: str) -> dict[str, Any]:
     """Return the unadapted teacher's numbers, which all cells of a pair, share and seed have in common."""
     found = _of_teacher(job, data, "", lambda: measure_teacher(job.teacher, target, job.threads))
-    return {f"teacher_{key}": found[key] for key in ("test_accuracy", "test_macro_f1", "test_calibration_error")}
+    numbers = {f"teacher_{key}": found[key] for key in ("test_accuracy", "test_macro_f1", "test_calibration_error")}
+    # Counted with the teacher's length; a student may read less at once.
+    config = job.matrix.student_config(job.cell.method, job.cell.seed)
+    alike = config.max_length >= job.matrix.teacher_config(job.cell.seed).max_length
+    return numbers | {"long_texts": found["long_texts"] if alike else None}
 
 
 def _of_teacher(job: Job, data: str, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -165,7 +165,10 @@ def is_done(job: Job) -> bool:
 
 
 def elsewhere(job: Job) -> dict[str, Any]:
-    """The cell's result in another table, from the same options, data and teacher; nothing where none has it.
+    """Return the cell's result in another table, from the same options, data and teacher, or that of a twin row.
+
+    A twin differs in how much it reads of long texts, and has the cell's result if the target has none. The result is
+    empty if there is neither.
 
     Nothing either where the teacher is missing or damaged, which is for the cell itself to report.
     """
@@ -174,11 +177,24 @@ def elsewhere(job: Job) -> dict[str, Any]:
         with suppress(BundleError):
             if found.get("teacher_sha256") == job.teacher_sha256() and _is_of(job, found):
                 return {"measured_for": path.parent.name} | found
+    return next(filter(None, (_of_twin(job, method) for method in job.matrix.twins(job.cell))), {})
+
+
+def _of_twin(job: Job, method: str) -> dict[str, Any]:
+    """Return the result of a twin row as the cell's own; nothing if it is missing or the target has long texts."""
+    twin = replace(job, cell=replace(job.cell, method=method))
+    found = read_result(twin.result)
+    with suppress(BundleError):
+        if found.get("long_texts") == 0 and found["teacher_sha256"] == job.teacher_sha256() and _is_of(twin, found):
+            config = job.matrix.student_config(job.cell.method, job.cell.seed).portable()
+            own: dict[str, Any] = {"measured_for": method, "method": job.cell.method}
+            own["config"] = config if job.matrix.options_of(job.cell)["student"] else {}
+            return found | own | job.identity()
     return {}
 
 
 def take_over(job: Job) -> bool:
-    """Take the cell's result from another table; whether one has it."""
+    """Take the cell's result from another table or a twin row, and return whether one has it."""
     found = elsewhere(job)
     if found:
         write_json(job.result, found | {"table": job.matrix.config.table})

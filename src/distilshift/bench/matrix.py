@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
@@ -147,6 +147,20 @@ class Matrix:
         kind = METHODS[cell.method].kind
         student = {} if kind == "teacher" else _timeless(self.student_config(cell.method, cell.seed))
         return {"kind": kind, "student": student, "teacher": _timeless(self.teacher_config(cell.seed))}
+
+    def twins(self, cell: Cell) -> list[str]:
+        """Return the other methods that differ from the cell's in nothing but how much of a long text is read."""
+        own = self._but_for_windows(cell)
+        return [
+            method
+            for method in self.config.methods
+            if method != cell.method and self._but_for_windows(replace(cell, method=method)) == own
+        ]
+
+    def _but_for_windows(self, cell: Cell) -> tuple[str, dict[str, Any]]:
+        method, kind = METHODS[cell.method], METHODS[cell.method].kind.removesuffix("-windows")
+        student = self.options_of(cell)["student"] if method.compresses else {}
+        return kind, {key: value for key, value in student.items() if key != "max_windows"}
 
     def config_sha256(self, cell: Cell) -> str:
         """sha256 (hex) of `options_of`."""

@@ -13,6 +13,7 @@ from distilshift.bench.data import Domain
 from distilshift.bench.resample import POSITIVE
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
+from distilshift.encoder import load_classifier
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
 from distilshift.metrics import calibration_error, confusion_matrix, macro_f1, softmax
@@ -137,8 +138,14 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
 
 
 def measure_teacher(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
-    """Return a teacher's test_accuracy and what `of_classes` gives, when it reads the beginnings of the test texts."""
+    """Return a teacher's test_accuracy and what `of_classes` gives, when it reads the beginnings of the test texts.
+
+    And long_texts: how many of the target's texts, training texts among them, are longer than it reads at once.
+    """
     manifest = read_manifest(bundle, "teacher")
     logits = logits_of(bundle, manifest, target.test, "fp32", threads)
     accuracy = float(right(logits, target.test, manifest.label_names).mean())
-    return {"test_accuracy": accuracy, **of_classes(logits, target.test, manifest.label_names)}
+    classifier = load_classifier(str(bundle), manifest.max_length)
+    counts = classifier.windows([*target.train, *target.test], 2).counts
+    numbers = {"test_accuracy": accuracy, "long_texts": sum(count > 1 for count in counts)}
+    return numbers | of_classes(logits, target.test, manifest.label_names)

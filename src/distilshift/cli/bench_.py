@@ -86,7 +86,7 @@ def _print_plan(missing_jobs: list[Job], total: int) -> None:
         click.echo(job.cell.title)
     click.echo(f"{len(jobs)} of {total} cells to run.")
     if len(jobs) < len(missing_jobs):
-        click.echo(f"{len(missing_jobs) - len(jobs)} more are another table's, with the same teacher.")
+        click.echo(f"{len(missing_jobs) - len(jobs)} more are another table's or row's, with the same teacher.")
     if not jobs:
         return
     untaught = {job.teacher for job in jobs if not job.teacher.exists()}
@@ -99,7 +99,8 @@ def _print_report(report: Report) -> None:
     """Say what came out; exits with 1 where a cell failed."""
     click.echo(f"{len(report.measured)} cells measured.")
     if report.shared:
-        click.echo(f"{len(report.shared)} cells are those of another table, with the same options, data and teacher.")
+        whose = "those of another table or row, with the same options, data and teacher"
+        click.echo(f"{len(report.shared)} cells are {whose}.")
     if report.taken:
         click.echo(f"{len(report.taken)} cells are another runner's; if it fails, run this again.")
     for cell, reason in report.failed.items():
