@@ -18,7 +18,7 @@ from distilshift.bench.families import (
     summarize,
 )
 from distilshift.bench.matrix import make_matrix
-from distilshift.bench.measure import of_classes
+from distilshift.bench.measure import class_shares, of_classes
 from distilshift.bench.report import F1_NOTE, report
 from distilshift.types import Example
 
@@ -164,7 +164,8 @@ def test_macro_f1_counts_rare_classes_as_much_as_frequent_ones():
     assert found["test_macro_f1"] == pytest.approx((2 * 8 / (8 + 9) + 2 * 1 / (2 + 1)) / 2)
     confidence = np.exp(2) / (np.exp(2) + 2)
     assert found["test_calibration_error"] == pytest.approx(abs(0.9 - confidence))
-    assert found["test_shares"] == pytest.approx({"a": 0.8, "b": 0.2, "c": 0})
+    assert class_shares(examples, names) == pytest.approx({"a": 0.8, "b": 0.2, "c": 0})
+    assert class_shares([], names) is None
 
 
 def test_families_share_no_table():

@@ -69,19 +69,29 @@ def _classes(examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.in
 
 def of_classes(
     logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]
-) -> dict[str, float | dict[str, float]]:
-    """Return what an accuracy does not show: macro-F1, expected calibration error, and how frequent the classes are.
+) -> dict[str, float]:
+    """Return what an accuracy does not show: macro-F1 and expected calibration error.
 
     Raises:
         DataError: a label is not one of the names.
     """
     labels = _classes(examples, names)
-    shares = np.bincount(labels, minlength=len(names)) / len(labels)
     return {
         "test_macro_f1": macro_f1(confusion_matrix(labels, logits.argmax(axis=1), len(names))),
         "test_calibration_error": calibration_error(softmax(logits), labels),
-        "test_shares": dict(zip(names, shares.tolist(), strict=True)),
     }
+
+
+def class_shares(examples: Sequence[Example], names: Sequence[str]) -> dict[str, float] | None:
+    """Return how frequent each class is among labelled examples; None without any.
+
+    Raises:
+        DataError: a label is not one of the names.
+    """
+    if not examples:
+        return None
+    shares = np.bincount(_classes(examples, names), minlength=len(names)) / len(examples)
+    return dict(zip(names, shares.tolist(), strict=True))
 
 
 def logits_of(
@@ -105,12 +115,12 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
 
     Returns:
         test_accuracy and all_accuracy (the fp32 network's, fractions), what `of_classes` gives of the test texts,
-        test_accuracy_int8 and test_accuracy_beginning
-        (of texts' beginnings, where long ones are read in windows otherwise; both null without an export),
-        estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class shares
-        that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the test
-        texts), train_texts and test_texts (how many), and test_correct, a digit a test text, 1 where it is labelled
-        right.
+        test_accuracy_int8 and test_accuracy_beginning (of texts' beginnings, where long ones are read in windows
+        otherwise; both null without an export), train_shares and test_shares (class shares of each split's labelled
+        texts), estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class
+        shares that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the
+        test texts), train_texts and test_texts (how many), and test_correct, a digit a test text, 1 where it is
+        labelled right.
     """
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
@@ -127,6 +137,8 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
         "test_accuracy": float(correct[:count].mean()),
         "all_accuracy": float(correct.mean()),
         **of_classes(logits[:count], target.test, names),
+        "train_shares": class_shares(target.labelled(), names),
+        "test_shares": class_shares(target.test, names),
         "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
         "test_accuracy_beginning": None if beginning is None else float(right(beginning, target.test, names).mean()),
         **{key: (runtime or {}).get(name) for key, name in WITHOUT_LABELS.items()},
