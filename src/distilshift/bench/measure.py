@@ -67,9 +67,7 @@ def _classes(examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.in
     return np.array([names.index(str(item.label)) for item in examples], np.int64)
 
 
-def of_classes(
-    logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]
-) -> dict[str, float]:
+def of_classes(logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]) -> dict[str, float]:
     """Return what an accuracy does not show: macro-F1 and expected calibration error.
 
     Raises:
