@@ -123,6 +123,15 @@ def test_cells_of_different_teachers_are_not_compared(tmp_path: Path):
     assert families_report(tmp_path) == "Not measured yet: `distilshift bench`."
 
 
+def test_a_seed_of_other_data_is_left_out(tmp_path: Path):
+    write_table(tmp_path, "intents", counts(("clinc", "hwu"), (60, 63), (60, 70)))
+    for method in ("plain-kd-windows", "distilshift"):
+        path = tmp_path / "intents" / f"clinc-hwu-{method}-1.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data_sha256": "older", "test_correct": "10"}))
+    (gain,) = pair_gains("intents", read_families(tmp_path)["intents"], "distilshift")
+    assert (gain.seeds, gain.gain) == (1, pytest.approx(0.03))
+
+
 def test_the_page_counts_development_pairs_apart(results: Path, run_cli: Any):
     done = run_cli("bench", "report", "--results", results, "--families")
     assert (done.code, done.err) == (0, "")

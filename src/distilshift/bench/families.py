@@ -112,12 +112,16 @@ def read_families(results: Path) -> dict[str, list[Table]]:
 
 
 def pair_gains(family: str, tables: Iterable[Table], method: str) -> list[PairGain]:
-    """Return a method's gains on the family's pairs; of a pair in several tables, that of the most seeds."""
+    """Return a method's gains on the family's pairs; of a pair in several tables, that of the most seeds.
+
+    Seeds whose texts differ from the first seed's, as results of older data do, are left out.
+    """
     found: dict[Pair, PairGain] = {}
     for table in tables:
         for pair in table.matrix.pairs():
             rows = [table.comparable(pair, seed, [method, BASELINE]) for seed in table.matrix.config.seeds]
-            cells = [each for each in rows if each]
+            measured = [each for each in rows if each]
+            cells = [each for each in measured if each[0]["data_sha256"] == measured[0][0]["data_sha256"]]
             if len(cells) > (found[pair].seeds if pair in found else 0):
                 found[pair] = _pair_gain(family, pair, cells)
     return list(found.values())
