@@ -32,6 +32,7 @@ from trust_tables import (
 )
 
 from distilshift.bench import report
+from distilshift.bench.families import families_report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -199,6 +200,11 @@ def agreement_table() -> str:
     )
 
 
+def families_table() -> str:
+    """Return gain and harm by task family, over all measured pairs."""
+    return families_report(RESULTS)
+
+
 def bench_tables() -> str:
     """The tables of `distilshift bench`."""
     return report.report(RESULTS)
@@ -234,6 +240,7 @@ TABLES = {
     "edge": edge_table,
     "agreement": agreement_table,
     "bench": bench_tables,
+    "families": families_table,
 }
 PAGES = (
     "README.md",

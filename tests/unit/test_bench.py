@@ -282,7 +282,7 @@ def test_another_table_with_the_same_cell_is_taken_over(bench: Any, stand_in: St
     table = read_matrix(matrix).config.table
     matrix.write_text(text.replace(f'"{table}"', '"wider"'))
     plan = bench("--plan").out
-    assert "0 of 4 cells to run.\n4 more are another table's, with the same teacher." in plan
+    assert "0 of 4 cells to run.\n4 more are another table's or row's, with the same teacher." in plan
     assert "cells are those of another table" in bench().out
     assert len(stand_in.done) == measured
     paths = sorted((place / "results" / table).glob("*-*.json"))

@@ -36,6 +36,8 @@ from texts import make_texts
 
 CONFIG = AdaptConfig(student_layers=1, distil_epochs=6, distil_learning_rate=3e-3, precision="fp32", max_length=32)
 
+TEACHER = {"test_accuracy": 0.5, "test_macro_f1": 0.5, "test_calibration_error": 0.1, "long_texts": 0}
+
 
 def examples(count: int, seed: int) -> list[Example]:
     return [Example(text, label=label) for text, label in make_texts(count, seed)]
@@ -120,7 +122,7 @@ def test_a_result_is_of_the_data_that_it_began_with(
 
     monkeypatch.setitem(MAKERS, "adapt", replace_the_data)
     monkeypatch.setattr(cell, "measure", lambda *arguments: {})
-    monkeypatch.setattr(cell, "teacher_accuracy", lambda *arguments: 0.5)
+    monkeypatch.setattr(cell, "measure_teacher", lambda *arguments: TEACHER)
     cell.run_cell(job)
     assert began.items() <= json.loads(job.result.read_text()).items()
     assert job.identity() != began
@@ -165,7 +167,7 @@ def test_an_oracle_reads_beginnings_or_windows(
 
     monkeypatch.setattr(cell, "fine_tune", learn)
     monkeypatch.setattr(cell, "measure", lambda bundle, target, threads, windows: {"windows": windows})
-    monkeypatch.setattr(cell, "teacher_accuracy", lambda *arguments: 0.5)
+    monkeypatch.setattr(cell, "measure_teacher", lambda *arguments: TEACHER)
     cell.run_cell(job)
     assert json.loads(job.result.read_text())["windows"] == windows
     assert learnt_from == [job.load_target().labelled()]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distilshift.bench.aad import adapt_adversarially
-from distilshift.bench.data import Domain, load_domain
+from distilshift.bench.data import Domain
 from distilshift.bench.job import KEY_DIGITS, Job, read_result
-from distilshift.bench.measure import measure, require_labels, teacher_accuracy
+from distilshift.bench.measure import measure, measure_teacher, require_labels
 from distilshift.bench.methods import METHODS
 from distilshift.bench.provenance import code_revision, hardware
 from distilshift.bench.supervised import equal_epochs, fine_tune
@@ -25,6 +25,9 @@ from distilshift.pipeline import make_student
 from distilshift.source import teach
 from distilshift.stage import code_sha256, peak_memory_bytes, versions
 from distilshift.types import Example
+
+# Raised whenever `measure` gives another set of numbers, so that a teacher is measured again.
+MEASURES = 2
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,13 @@ def teach_teacher(job: Job) -> None:
     """Teach the job's teacher, unless it is there."""
     if job.teacher.exists():
         return
-    domain = load_domain(job.folders.data, job.cell.source)
-    teach(domain.labelled(), job.teacher, job.matrix.teacher_config(job.cell.seed))
+    teach(job.load_source().labelled(), job.teacher, job.matrix.teacher_config(job.cell.seed))
 
 
 def run_cell(job: Job) -> None:
     """Make and measure a cell's classifier, write its file, and remove the classifier."""
     cell, options = job.cell, job.matrix.options_of(job.cell)
-    source, target = load_domain(job.folders.data, cell.source), job.load_target()
+    source, target = job.load_source(), job.load_target()
     config = job.matrix.student_config(cell.method, cell.seed)
     inputs = Inputs(job.teacher, source, target, config, job.folders.work / "outputs")
     manifest = read_manifest(job.teacher, "teacher")
@@ -108,7 +110,7 @@ def run_cell(job: Job) -> None:
     used, peak, start = seconds(), peak_memory_bytes(), time.perf_counter()
     windows = config.max_windows if options["kind"].endswith("-windows") else 1
     row = origin | _measured(job, bundle, target, windows, data)
-    row |= {"teacher_test_accuracy": _teacher_accuracy(job, target, data), "seconds": used, "peak_memory_bytes": peak}
+    row |= _teacher_numbers(job, target, data) | {"seconds": used, "peak_memory_bytes": peak}
     row |= {"cell_seconds": used + time.perf_counter() - start}
     write_json(job.result, row)
     for path in output.parent.glob(f"{output.name}*"):  # the classifier, and what a kill may have left beside it
@@ -123,6 +125,7 @@ def _origin(job: Job, teacher: Manifest) -> dict[str, Any]:
     return {
         "table": job.matrix.config.table,
         **asdict(cell),
+        "limits": job.matrix.limits(),
         "teacher": teacher.base_model,
         "student": f"{student}-{config.student_layers or config.size}" if METHODS[cell.method].compresses else None,
         "config": config.portable() if options["student"] else {},
@@ -144,13 +147,14 @@ def _measured(job: Job, bundle: Path, target: Domain, windows: int, data: str) -
     return _of_teacher(job, data, f"-windows-{windows}", measured) if bundle == job.teacher else measured()
 
 
-def _teacher_accuracy(job: Job, target: Domain, data: str) -> float:
-    """Of the unadapted teacher on the target's test texts; all cells of a pair, share and seed have it in common."""
-
-    def measured() -> dict[str, Any]:
-        return {"test_accuracy": teacher_accuracy(job.teacher, target, job.threads)}
-
-    return float(_of_teacher(job, data, "", measured)["test_accuracy"])
+def _teacher_numbers(job: Job, target: Domain, data: str) -> dict[str, Any]:
+    """Return the unadapted teacher's numbers, which all cells of a pair, share and seed have in common."""
+    found = _of_teacher(job, data, "", lambda: measure_teacher(job.teacher, target, job.threads))
+    numbers = {f"teacher_{key}": found[key] for key in ("test_accuracy", "test_macro_f1", "test_calibration_error")}
+    # Counted with the teacher's length; a student may read less at once.
+    config = job.matrix.student_config(job.cell.method, job.cell.seed)
+    alike = config.max_length >= job.matrix.teacher_config(job.cell.seed).max_length
+    return numbers | {"long_texts": found["long_texts"] if alike else None}
 
 
 def _of_teacher(job: Job, data: str, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -161,7 +165,8 @@ def _of_teacher(job: Job, data: str, name: str, measured: Callable[[], dict[str,
     path = job.teacher.with_name(f"{job.teacher.name}-on-{cell.target}-{data[:12]}{name}.json")
     teacher = job.teacher_sha256()
     known = read_result(path)
-    if known.get("teacher_sha256") != teacher:
-        known = {"teacher_sha256": teacher, **measured()}
+    own = {"teacher_sha256": teacher, "measures": MEASURES}
+    if not own.items() <= known.items():
+        known = own | measured()
         write_json(path, known)
-    return {key: value for key, value in known.items() if key != "teacher_sha256"}
+    return {key: value for key, value in known.items() if key not in own}

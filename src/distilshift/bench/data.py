@@ -1,11 +1,16 @@
-"""The domains of a benchmark: a folder of `<domain>.jsonl.gz` files with text, label and split (train or test)."""
+"""The domains of a benchmark: a folder of `<domain>.jsonl.gz` files with text, label and split (train or test).
+
+Rows of text pairs have a `pair`. Several domains are joined by a plus sign: `react+vscode`.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,9 +18,13 @@ from typing import Any
 
 from distilshift.errors import ConfigError, DataError
 from distilshift.files import sha256_of
+from distilshift.journal import fingerprint
 from distilshift.types import Example
 
 SPLITS = ("train", "test")
+JOIN = "+"
+# The folder of a benchmark that names none.
+REVIEWS = "cross-domain-sentiment"
 
 
 @dataclass(frozen=True)
@@ -33,15 +42,33 @@ class Domain:
 
     def train_texts(self) -> list[Example]:
         """The training texts without their labels."""
-        return [Example(item.text) for item in self.train]
+        return [Example(item.text, pair=item.pair) for item in self.train]
 
     def labelled(self) -> list[Example]:
         """The training texts that have a label, with it."""
         return [item for item in self.train if item.label is not None]
 
+    def limited(self, train: int | None, test: int | None) -> Domain:
+        """Return the domain with at most this many texts per split, drawn by `draw`; None keeps all of a split."""
+        return Domain(draw(self.train, train), draw(self.test, test))
 
-def data_folder(named: str | Path | None) -> Path:
-    """The folder that is named, else `cross-domain-sentiment` in $DISTILSHIFT_DATA.
+
+def draw(examples: Sequence[Example], most: int | None) -> list[Example]:
+    """Return at most `most` of the examples, in their order: the same ones on every machine and for every seed."""
+    if most is None or most >= len(examples):
+        return list(examples)
+    drawn = sorted(range(len(examples)), key=lambda row: rank(examples[row], 0))[:most]
+    return [examples[row] for row in sorted(drawn)]
+
+
+def rank(example: Example, seed: int) -> bytes:
+    """Return a hash that orders examples at random; their labels have no part in it."""
+    pair = "" if example.pair is None else f"\n{example.pair}"
+    return hashlib.sha256(f"{seed}/{example.text}{pair}".encode()).digest()
+
+
+def data_folder(named: str | Path | None, data_set: str = REVIEWS) -> Path:
+    """Return the folder that is named, else the data set's in $DISTILSHIFT_DATA.
 
     Raises:
         ConfigError: neither is given, or it is no folder.
@@ -49,7 +76,7 @@ def data_folder(named: str | Path | None) -> Path:
     root = os.environ.get("DISTILSHIFT_DATA")
     if not named and not root:
         raise ConfigError("no folder of domains is named", fix="pass --data, or set DISTILSHIFT_DATA: docs/results.md")
-    folder = Path(named) if named else Path(str(root)) / "cross-domain-sentiment"
+    folder = Path(named) if named else Path(str(root)) / data_set
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", fix="pass --data, or set DISTILSHIFT_DATA to the folder above it")
     return folder
@@ -68,9 +95,15 @@ def domain_file(folder: Path, domain: str) -> Path:
     return path
 
 
+def parts_of(domain: str) -> list[str]:
+    """Return the names of the domains that a name joins."""
+    return domain.split(JOIN)
+
+
 def domain_sha256(folder: Path, domain: str) -> str:
-    """sha256 (hex) of a domain's file."""
-    return file_sha256(domain_file(folder, domain))
+    """Return the sha256 (hex) of a domain's file or, of joined ones, of their files' hashes."""
+    found = [file_sha256(domain_file(folder, part)) for part in parts_of(domain)]
+    return fingerprint(found) if len(found) > 1 else found[0]
 
 
 def file_sha256(path: Path) -> str:
@@ -86,11 +119,16 @@ def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
 
 
 def load_domain(folder: Path, domain: str) -> Domain:
-    """Read a domain.
+    """Read a domain, or several that are joined, one after the other.
 
     Raises:
-        DataError: the file is missing or damaged, or lacks a split.
+        DataError: a file is missing or damaged, or lacks a split.
     """
+    found = [_load(folder, part) for part in parts_of(domain)]
+    return Domain(*([item for each in found for item in getattr(each, split)] for split in SPLITS))
+
+
+def _load(folder: Path, domain: str) -> Domain:
     path = domain_file(folder, domain)
     found: dict[str, list[Example]] = {split: [] for split in SPLITS}
     try:
@@ -111,7 +149,7 @@ def _is_text(value: Any) -> bool:
 
 def _take(row: Any, found: dict[str, list[Example]], where: str) -> None:
     usable = isinstance(row, dict) and row.get("split") in SPLITS and _is_text(row.get("text")) and "label" in row
-    if not usable:
+    if not usable or not (row.get("pair") is None or _is_text(row["pair"])):
         raise DataError(f"{where} is not usable", expected="text, label and split (train or test)", fix="correct it")
     label = None if row["label"] is None else str(row["label"])
-    found[row["split"]].append(Example(row["text"], label=label))
+    found[row["split"]].append(Example(row["text"], pair=row.get("pair"), label=label))

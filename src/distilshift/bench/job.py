@@ -81,7 +81,7 @@ class Job:
     def teacher(self) -> Path:
         """The teacher's bundle; its name tells options and data, so that a change of either makes another one."""
         config = self.matrix.options_of(self.cell)["teacher"]
-        key = fingerprint([config, domain_sha256(self.folders.data, self.cell.source)])
+        key = fingerprint([config, self.source_sha256()])
         return self.folders.work / "teachers" / f"{self.cell.source}-{config['seed']}-{key[:KEY_DIGITS]}"
 
     @property
@@ -105,28 +105,48 @@ class Job:
 
     def identity(self) -> dict[str, str]:
         """What a result must have been made from to count as this cell's."""
-        domains = [domain_sha256(self.folders.data, self.cell.source), self.target_sha256()]
+        domains = [self.source_sha256(), self.target_sha256()]
         return {"config_sha256": self.matrix.config_sha256(self.cell), "data_sha256": fingerprint(domains)}
 
+    def source_sha256(self) -> str:
+        """sha256 (hex) of the source's file or, where its texts are limited, of that and of the limit."""
+        return self._domain_sha256(self.cell.source, "max_source_texts")
+
     def target_sha256(self) -> str:
-        """sha256 (hex) of the target's file or, where it is resampled, of that and of what decides which texts stay.
+        """sha256 (hex) of the target's file or, where it is limited or resampled, of that and of which texts stay.
 
         The cell's seed decides too; it is among the options.
         """
-        whole, share = domain_sha256(self.folders.data, self.cell.target), self.cell.positive_share
+        whole = self._domain_sha256(self.cell.target, "max_target_texts", "max_test_texts")
+        share = self.cell.positive_share
         return whole if share is None else fingerprint([whole, share, min(self._shares), max(self._shares)])
+
+    def _domain_sha256(self, domain: str, *keys: str) -> str:
+        whole, limits = domain_sha256(self.folders.data, domain), self.matrix.limits()
+        return fingerprint([whole, *map(limits.get, keys)]) if limits.keys() & {*keys} else whole
 
     @property
     def _shares(self) -> tuple[float, ...]:
         return self.matrix.config.positive_shares
 
+    def load_source(self) -> Domain:
+        """Return the cell's source, with as many training texts as the matrix allows.
+
+        Raises:
+            DataError: its file is missing or damaged.
+        """
+        whole = load_domain(self.folders.data, self.cell.source)
+        return whole.limited(self.matrix.config.max_source_texts, None)
+
     def load_target(self) -> Domain:
-        """The cell's target, resampled where the matrix says so.
+        """Return the cell's target, limited and resampled where the matrix says so.
 
         Raises:
             DataError: its file is missing or damaged, or it cannot be resampled.
         """
-        whole, share = load_domain(self.folders.data, self.cell.target), self.cell.positive_share
+        config, share = self.matrix.config, self.cell.positive_share
+        found = load_domain(self.folders.data, self.cell.target)
+        whole = found.limited(config.max_target_texts, config.max_test_texts)
         return whole if share is None else resample(whole, share, self._shares, self.cell.seed)
 
 
@@ -145,7 +165,10 @@ def is_done(job: Job) -> bool:
 
 
 def elsewhere(job: Job) -> dict[str, Any]:
-    """The cell's result in another table, from the same options, data and teacher; nothing where none has it.
+    """Return the cell's result in another table, from the same options, data and teacher, or that of a twin row.
+
+    A twin differs in how much it reads of long texts, and has the cell's result if the target has none. The result is
+    empty if there is neither.
 
     Nothing either where the teacher is missing or damaged, which is for the cell itself to report.
     """
@@ -154,11 +177,24 @@ def elsewhere(job: Job) -> dict[str, Any]:
         with suppress(BundleError):
             if found.get("teacher_sha256") == job.teacher_sha256() and _is_of(job, found):
                 return {"measured_for": path.parent.name} | found
+    return next(filter(None, (_of_twin(job, method) for method in job.matrix.twins(job.cell))), {})
+
+
+def _of_twin(job: Job, method: str) -> dict[str, Any]:
+    """Return the result of a twin row as the cell's own; nothing if it is missing or the target has long texts."""
+    twin = replace(job, cell=replace(job.cell, method=method))
+    found = read_result(twin.result)
+    with suppress(BundleError):
+        if found.get("long_texts") == 0 and found["teacher_sha256"] == job.teacher_sha256() and _is_of(twin, found):
+            config = job.matrix.student_config(job.cell.method, job.cell.seed).portable()
+            own: dict[str, Any] = {"measured_for": method, "method": job.cell.method}
+            own["config"] = config if job.matrix.options_of(job.cell)["student"] else {}
+            return found | own | job.identity()
     return {}
 
 
 def take_over(job: Job) -> bool:
-    """Take the cell's result from another table; whether one has it."""
+    """Take the cell's result from another table or a twin row, and return whether one has it."""
     found = elsewhere(job)
     if found:
         write_json(job.result, found | {"table": job.matrix.config.table})

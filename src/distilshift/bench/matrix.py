@@ -6,14 +6,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
-from distilshift.bench.data import file_sha256
+from distilshift.bench.data import REVIEWS, file_sha256, parts_of
 from distilshift.bench.methods import METHODS
 from distilshift.config import AdaptConfig, StageConfig, TeachConfig, option, read_toml, resolve
 from distilshift.encoder_folders import encoder_folders, folder_sha256
@@ -41,7 +41,13 @@ class MatrixConfig(StageConfig):
     positive_shares: tuple[Annotated[float, Gt(0), Lt(1)], ...] = option(
         (), "Label shift: each target, its training and its test texts, resampled to each of these shares of positives."
     )
-    data: str | None = option(None, "Folder of <domain>.jsonl.gz files; --data wins.")
+    data_set: str = option(REVIEWS, "Name of the data set: its folder in $DISTILSHIFT_DATA.")
+    data: str | None = option(None, "Folder of <domain>.jsonl.gz files, in place of data_set's; --data wins.")
+    max_source_texts: Annotated[int, Ge(1)] | None = option(
+        None, "Most training texts of a source, drawn at random; the same for all rows and seeds."
+    )
+    max_target_texts: Annotated[int, Ge(1)] | None = option(None, "Most training texts of a target, drawn likewise.")
+    max_test_texts: Annotated[int, Ge(1)] | None = option(None, "Most test texts of a target, drawn likewise.")
     teacher: dict[str, Any] | None = option(None, "Options of `teach`.")
     student: dict[str, Any] | None = option(None, "Options of `adapt`; a method's own win.")
 
@@ -122,6 +128,11 @@ class Matrix:
         """The seeds that a method is measured with."""
         return self.config.seeds[: 1 if method in self.config.first_seed_only else None]
 
+    def limits(self) -> dict[str, int]:
+        """Return the numbers of texts that are limited, by their keys."""
+        values = {key: getattr(self.config, key) for key in ("max_source_texts", "max_target_texts", "max_test_texts")}
+        return {key: value for key, value in values.items() if value is not None}
+
     def teacher_config(self, seed: int) -> TeachConfig:
         """Options of the teachers of cells with this seed."""
         own = self.config.teacher_seed
@@ -137,6 +148,20 @@ class Matrix:
         student = {} if kind == "teacher" else _timeless(self.student_config(cell.method, cell.seed))
         return {"kind": kind, "student": student, "teacher": _timeless(self.teacher_config(cell.seed))}
 
+    def twins(self, cell: Cell) -> list[str]:
+        """Return the other methods that differ from the cell's in nothing but how much of a long text is read."""
+        own = self._but_for_windows(cell)
+        return [
+            method
+            for method in self.config.methods
+            if method != cell.method and self._but_for_windows(replace(cell, method=method)) == own
+        ]
+
+    def _but_for_windows(self, cell: Cell) -> tuple[str, dict[str, Any]]:
+        method, kind = METHODS[cell.method], METHODS[cell.method].kind.removesuffix("-windows")
+        student = self.options_of(cell)["student"] if method.compresses else {}
+        return kind, {key: value for key, value in student.items() if key != "max_windows"}
+
     def config_sha256(self, cell: Cell) -> str:
         """sha256 (hex) of `options_of`."""
         return fingerprint(self.options_of(cell))
@@ -148,6 +173,8 @@ class Matrix:
 
     def has_options_of(self, cell: Cell, found: Mapping[str, Any]) -> bool:
         """Whether a result was made with the cell's options, but for newer ones, unknown to it, at their default."""
+        if found.get("limits", {}) != self.limits():
+            return False
         parts: list[tuple[StageConfig, Any]] = [(self.teacher_config(cell.seed), found.get("teacher_config"))]
         if self.options_of(cell)["student"]:
             parts.append((self.student_config(cell.method, cell.seed), found.get("config")))
@@ -217,15 +244,17 @@ def _check_pairs(config: MatrixConfig) -> None:
     if bool(config.pairs) == bool(config.domains):
         raise ConfigError("the pairs are not clear", expected="either domains or pairs", fix="give one of them")
     domains = [*config.domains, *(domain for pair in config.pairs for domain in pair)]
-    for name in [config.table, *domains]:
+    for name in [config.table, config.data_set, *(part for domain in domains for part in parts_of(domain))]:
         if not _NAME.fullmatch(name):
             raise ConfigError("a table or domain cannot be a file's name", got=repr(name), fix="use letters and digits")
     for key in ("domains", "pairs"):
         _require_once(key, getattr(config, key))
     if len(config.domains) == 1:
         raise ConfigError("a pair needs two domains", got=config.domains[0], fix="name another one")
-    if same := [pair for pair in config.pairs if pair[0] == pair[1]]:
+    if same := [pair for pair in config.pairs if set(parts_of(pair[0])) & set(parts_of(pair[1]))]:
         raise ConfigError("a pair needs two domains", got=str(list(same[0])), fix="correct it")
+    for domain in domains:
+        _require_once("domains", parts_of(domain))
     _require_once("names of pairs", ["-".join(pair) for pair in config.pairs or permutations(config.domains, 2)])
 
 

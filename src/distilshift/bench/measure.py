@@ -13,8 +13,10 @@ from distilshift.bench.data import Domain
 from distilshift.bench.resample import POSITIVE
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import OnnxChoice
+from distilshift.encoder import load_classifier
 from distilshift.errors import DataError
 from distilshift.inference import bundle_logits
+from distilshift.metrics import calibration_error, confusion_matrix, macro_f1, softmax
 from distilshift.network import load_network
 from distilshift.types import Example
 
@@ -56,9 +58,38 @@ def right(logits: NDArray[np.float32], examples: Sequence[Example], names: Seque
     Raises:
         DataError: a label is not one of the names.
     """
+    return logits.argmax(axis=1) == _classes(examples, names)
+
+
+def _classes(examples: Sequence[Example], names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the examples' classes (texts,)."""
     _require_known(examples, names)
-    labels = np.array([names.index(str(item.label)) for item in examples])
-    return logits.argmax(axis=1) == labels
+    return np.array([names.index(str(item.label)) for item in examples], np.int64)
+
+
+def of_classes(logits: NDArray[np.float32], examples: Sequence[Example], names: Sequence[str]) -> dict[str, float]:
+    """Return what an accuracy does not show: macro-F1 and expected calibration error.
+
+    Raises:
+        DataError: a label is not one of the names.
+    """
+    labels = _classes(examples, names)
+    return {
+        "test_macro_f1": macro_f1(confusion_matrix(labels, logits.argmax(axis=1), len(names))),
+        "test_calibration_error": calibration_error(softmax(logits), labels),
+    }
+
+
+def class_shares(examples: Sequence[Example], names: Sequence[str]) -> dict[str, float] | None:
+    """Return how frequent each class is among labelled examples; None without any.
+
+    Raises:
+        DataError: a label is not one of the names.
+    """
+    if not examples:
+        return None
+    shares = np.bincount(_classes(examples, names), minlength=len(names)) / len(examples)
+    return dict(zip(names, shares.tolist(), strict=True))
 
 
 def logits_of(
@@ -81,12 +112,13 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
         windows: that a teacher reads of a long text at the most; a student's bundle says so itself.
 
     Returns:
-        test_accuracy and all_accuracy (the fp32 network's, fractions), test_accuracy_int8 and test_accuracy_beginning
-        (of texts' beginnings, where long ones are read in windows otherwise; both null without an export),
-        estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class shares
-        that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the test
-        texts), train_texts and test_texts (how many), and test_correct, a digit a test text, 1 where it is labelled
-        right.
+        test_accuracy and all_accuracy (the fp32 network's, fractions), what `of_classes` gives of the test texts,
+        test_accuracy_int8 and test_accuracy_beginning (of texts' beginnings, where long ones are read in windows
+        otherwise; both null without an export), train_shares and test_shares (class shares of each split's labelled
+        texts), estimated_accuracy and its interval, adaptation (accepted, refused or none), estimated_prior (the class
+        shares that adaptation expected) and why (all null where the bundle has none), predicted_share_positive (on the
+        test texts), train_texts and test_texts (how many), and test_correct, a digit a test text, 1 where it is
+        labelled right.
     """
     manifest = read_manifest(bundle)
     names, count = manifest.label_names, len(target.test)
@@ -102,6 +134,9 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     return {
         "test_accuracy": float(correct[:count].mean()),
         "all_accuracy": float(correct.mean()),
+        **of_classes(logits[:count], target.test, names),
+        "train_shares": class_shares(target.labelled(), names),
+        "test_shares": class_shares(target.test, names),
         "test_accuracy_int8": None if int8 is None else float(right(int8, target.test, names).mean()),
         "test_accuracy_beginning": None if beginning is None else float(right(beginning, target.test, names).mean()),
         **{key: (runtime or {}).get(name) for key, name in WITHOUT_LABELS.items()},
@@ -112,8 +147,15 @@ def measure(bundle: Path, target: Domain, threads: int, windows: int = 1) -> dic
     }
 
 
-def teacher_accuracy(bundle: Path, target: Domain, threads: int) -> float:
-    """A teacher's accuracy on the test texts, a fraction."""
+def measure_teacher(bundle: Path, target: Domain, threads: int) -> dict[str, Any]:
+    """Return a teacher's test_accuracy and what `of_classes` gives, when it reads the beginnings of the test texts.
+
+    And long_texts: how many of the target's texts, training texts among them, are longer than it reads at once.
+    """
     manifest = read_manifest(bundle, "teacher")
     logits = logits_of(bundle, manifest, target.test, "fp32", threads)
-    return float(right(logits, target.test, manifest.label_names).mean())
+    accuracy = float(right(logits, target.test, manifest.label_names).mean())
+    classifier = load_classifier(str(bundle), manifest.max_length)
+    counts = classifier.windows([*target.train, *target.test], 2).counts
+    numbers = {"test_accuracy": accuracy, "long_texts": sum(count > 1 for count in counts)}
+    return numbers | of_classes(logits, target.test, manifest.label_names)

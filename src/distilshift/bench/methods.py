@@ -50,6 +50,11 @@ def _then_plain(method: str, **options: Any) -> dict[str, Any]:
     return PLAIN_DISTILLATION | {"method": method} | authors | options
 
 
+def _in_windows(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with windows as the default, or the matrix, sets them."""
+    return {key: value for key, value in options.items() if key != "max_windows"}
+
+
 def _inner(form: str) -> dict[str, Any]:
     """Plain distillation of inner states too."""
     return PLAIN_DISTILLATION | {"distillation": form}
@@ -57,8 +62,6 @@ def _inner(form: str) -> dict[str, Any]:
 
 # The help of `adapt_learning_rate` says why.
 TENT_RATE = 1e-3
-# Windows as the default, or the matrix, has them.
-_PLAIN_IN_WINDOWS = {key: value for key, value in PLAIN_DISTILLATION.items() if key != "max_windows"}
 
 # Its authors choose 0, 1, 2 or 5 for each data set; at 5 the whole teacher may drift to one class (LOG, 2026-11-26).
 AAD_DECAY = 0.0
@@ -68,13 +71,18 @@ METHODS: dict[str, Method] = {
     "teacher": Method("teacher, neither adapted nor compressed", "teacher"),
     "teacher-windows": Method("teacher, long texts read in windows", "teacher-windows"),
     "plain-kd": Method("plain distillation", options=PLAIN_DISTILLATION),
-    "plain-kd-windows": Method("plain distillation, long texts read in windows", options=_PLAIN_IN_WINDOWS),
+    "plain-kd-windows": Method(
+        "plain distillation, long texts read in windows", options=_in_windows(PLAIN_DISTILLATION)
+    ),
     "distilbert": Method("DistilBERT's distillation", options=_inner("distilbert")),
     "pkd": Method("BERT-PKD", options=_inner("pkd")),
     "tinybert": Method("TinyBERT", options=_inner("tinybert")),
     "minilmv2": Method("MiniLMv2", options=_inner("minilmv2")),
     "tent-kd": Method("TENT, then distillation", options=_then_plain("tent", adapt_learning_rate=TENT_RATE)),
     "shot-im-kd": Method("SHOT-IM, then distillation", options=_then_plain("shot-im")),
+    "shot-im-kd-windows": Method(
+        "SHOT-IM, then distillation, long texts read in windows", options=_in_windows(_then_plain("shot-im"))
+    ),
     "shot-kd": Method("SHOT, then distillation", options=_then_plain("shot")),
     "nrc-kd": Method("NRC, then distillation", options=_then_plain("nrc")),
     "aad-source-free-kd": Method(

@@ -27,7 +27,17 @@ NOTE = (
 )
 
 # Numbers of a cell whose means a summary shows.
-SUMMARY = ("test_accuracy", "test_accuracy_int8", "test_accuracy_beginning", "all_accuracy")
+SUMMARY = {
+    "mean": "test_accuracy",
+    "macro-F1": "test_macro_f1",
+    "int8": "test_accuracy_int8",
+    "beginnings": "test_accuracy_beginning",
+    "all texts": "all_accuracy",
+}
+F1_NOTE = (
+    "Macro-F1: the mean over the classes of the F1 score on the held-out test texts, in per cent; all classes count "
+    "alike, however rare they are. Cells from before it was measured have none."
+)
 
 SHARE_NOTE = (
     "Each target's training and test texts are resampled to the share of positives in the column's head. After the "
@@ -37,8 +47,9 @@ SHARE_NOTE = (
 
 def report(results: Path) -> str:
     """All tables of a folder of results."""
-    tables = [section(read_table(folder)) for folder in table_folders(results)]
-    return "\n\n".join([*tables, NOTE]) if tables else "Not measured yet: `distilshift bench`."
+    tables = [read_table(folder) for folder in table_folders(results)]
+    notes = [NOTE, *([F1_NOTE] if any(table.has(SUMMARY["macro-F1"]) for table in tables) else [])]
+    return "\n\n".join([*map(section, tables), *notes]) if tables else "Not measured yet: `distilshift bench`."
 
 
 def section(table: Table) -> str:
@@ -82,7 +93,8 @@ def _by_share(table: Table, methods: Sequence[str]) -> str:
 
 
 def _summary(table: Table, methods: Sequence[str]) -> str:
-    heads = ["", "uses", "cells", "mean", "int8", "beginnings", "all texts", "gain", "harmed", "seconds"]
+    numbers = {head: key for head, key in SUMMARY.items() if head != "macro-F1" or table.has(key)}
+    heads = ["", "uses", "cells", *numbers, "gain", "harmed", "seconds"]
     lines = [_line(heads), "|---" * len(heads) + "|"]
     for method in methods:
         rows = table.of_method(method)
@@ -93,7 +105,7 @@ def _summary(table: Table, methods: Sequence[str]) -> str:
                     METHODS[method].title,
                     METHODS[method].uses or "–",
                     f"{len(rows)} of {_wanted(table, method)}",
-                    *(_spread(table.means(method, key)) for key in SUMMARY),
+                    *(_spread(table.means(method, key)) for key in numbers.values()),
                     *_gain(table, method),
                     seconds,
                 ]

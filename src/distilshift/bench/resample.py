@@ -5,10 +5,9 @@ The benchmark's doing, with labels that adaptation never sees: it gets the texts
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-from distilshift.bench.data import Domain
+from distilshift.bench.data import Domain, rank
 from distilshift.errors import DataError
 from distilshift.types import Example
 
@@ -47,12 +46,8 @@ def choose(examples: Sequence[Example], share: float, count: int, seed: int) -> 
     chosen: set[int] = set()
     for wanted, is_positive in ((positive, True), (count - positive, False)):
         rows = [row for row, item in enumerate(examples) if (item.label == POSITIVE) == is_positive]
-        chosen.update(sorted(rows, key=lambda row: _rank(examples[row], seed))[:wanted])
+        chosen.update(sorted(rows, key=lambda row: rank(examples[row], seed))[:wanted])
     return [examples[row] for row in sorted(chosen)]
-
-
-def _rank(example: Example, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{example.text}".encode()).digest()
 
 
 def _most(examples: Sequence[Example], share: float) -> int:

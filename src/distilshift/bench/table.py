@@ -102,6 +102,10 @@ class Table:
             seed for seed in self.matrix.config.seeds if all(self.comparable(pair, seed, methods) for pair in pairs)
         ]
 
+    def has(self, key: str) -> bool:
+        """Return whether any cell has the number; those from before it existed do not."""
+        return any(key in row for row in self.rows.values())
+
     def of_method(self, method: str) -> list[dict[str, Any]]:
         """The measured cells of a method."""
         return [row for cell, row in self.rows.items() if cell.method == method]
@@ -130,7 +134,7 @@ class Table:
         for cell in self.rows:
             pair = cell.source, cell.target
             if cell.method == method and (rows := self.comparable(pair, cell.seed, [method, baseline])):
-                own, other = (_digits(row["test_correct"]) for row in rows)
+                own, other = (digits(row["test_correct"]) for row in rows)
                 found[cell] = own - other
         whole = _seeds_of_all(found, self.matrix.pairs())
         return {cell: difference for cell, difference in found.items() if not whole or cell.seed in whole}
@@ -144,7 +148,8 @@ def _seeds_of_all(cells: Iterable[Cell], pairs: list[tuple[str, str]]) -> set[in
     return {seed for seed, found in pairs_of.items() if found.issuperset(pairs)}
 
 
-def _digits(text: str) -> NDArray[np.float64]:
+def digits(text: str) -> NDArray[np.float64]:
+    """Return a result's `test_correct` as (texts,) of 0 and 1."""
     return np.array([digit == "1" for digit in text], np.float64)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from distilshift.bench.data import data_folder, domain_file
+from distilshift.bench.data import data_folder, domain_file, parts_of
 from distilshift.bench.estimate import in_words, remaining_seconds, seconds_by_method
+from distilshift.bench.families import families_report
 from distilshift.bench.job import Folders, Job, elsewhere, note_matrix
 from distilshift.bench.matrix import chosen_cells, read_matrix
 from distilshift.bench.report import fill, has_place, report
@@ -43,7 +44,7 @@ def command() -> None:
 
 @command.command(name="run")
 @click.argument("matrix")
-@click.option("--data", help="Folder of <domain>.jsonl.gz files. Default: cross-domain-sentiment in $DISTILSHIFT_DATA.")
+@click.option("--data", help="Folder of <domain>.jsonl.gz files. Default: the data set's in $DISTILSHIFT_DATA.")
 @results_option
 @click.option(
     "--work", default="benchmarks/scratch", show_default=True, help="Folder for teachers and unfinished work."
@@ -65,8 +66,8 @@ def run_command(
     """Measure the cells of MATRIX that have no result yet."""
     wanted = read_matrix(matrix)
     cells = chosen_cells(wanted, only)
-    folders = Folders(data_folder(data or wanted.config.data), Path(results), Path(work))
-    for domain in {domain for cell in cells for domain in (cell.source, cell.target)}:
+    folders = Folders(data_folder(data or wanted.config.data, wanted.config.data_set), Path(results), Path(work))
+    for domain in {part for cell in cells for name in (cell.source, cell.target) for part in parts_of(name)}:
         domain_file(folders.data, domain)
     jobs = [Job("cell", wanted, cell, folders, threads, keep_older) for cell in cells]
     if plan:
@@ -85,7 +86,7 @@ def _print_plan(missing_jobs: list[Job], total: int) -> None:
         click.echo(job.cell.title)
     click.echo(f"{len(jobs)} of {total} cells to run.")
     if len(jobs) < len(missing_jobs):
-        click.echo(f"{len(missing_jobs) - len(jobs)} more are another table's, with the same teacher.")
+        click.echo(f"{len(missing_jobs) - len(jobs)} more are another table's or row's, with the same teacher.")
     if not jobs:
         return
     untaught = {job.teacher for job in jobs if not job.teacher.exists()}
@@ -98,7 +99,8 @@ def _print_report(report: Report) -> None:
     """Say what came out; exits with 1 where a cell failed."""
     click.echo(f"{len(report.measured)} cells measured.")
     if report.shared:
-        click.echo(f"{len(report.shared)} cells are those of another table, with the same options, data and teacher.")
+        whose = "those of another table or row, with the same options, data and teacher"
+        click.echo(f"{len(report.shared)} cells are {whose}.")
     if report.taken:
         click.echo(f"{len(report.taken)} cells are another runner's; if it fails, run this again.")
     for cell, reason in report.failed.items():
@@ -111,12 +113,16 @@ def _print_report(report: Report) -> None:
 @results_option
 @click.option("--page", help="Markdown page to fill, between its marks, instead of printing.")
 @click.option("--figures", help="Folder for the figures, <table>-gains.svg and <table>-pairs.svg; needs matplotlib.")
-def report_command(results: str, page: str | None, figures: str | None) -> None:
-    """Make the tables, and figures, anew from the result files."""
+@click.option("--families", is_flag=True, help="Print gain and harm by task family instead of the tables.")
+def report_command(results: str, page: str | None, figures: str | None, families: bool) -> None:
+    """Make the tables and figures from the result files."""
     if not Path(results).is_dir():
         raise ConfigError(f"{results} is no folder", fix="pass --results")
     if figures:
         _draw(Path(results), Path(figures))
+    if families:
+        click.echo(families_report(Path(results)))
+        return
     tables = report(Path(results))
     if page is None:
         click.echo(tables)
