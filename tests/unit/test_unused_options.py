@@ -27,8 +27,9 @@ ALWAYS = {
 # For each option of the table: a value, what it is used beside, and what it is ignored beside.
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "opinion_weight": (0.7, {}, {"method": "shot"}),
+    "adapted_weight": (0.5, {}, {"teacher_probabilities": "p.csv", "method": "second-opinion"}),
     "adapt_epochs": (2, {"method": "dine"}, {"method": "tent"}),
-    "adapt_learning_rate": (1e-3, {"method": "tent"}, {}),
+    "adapt_learning_rate": (1e-3, {"method": "tent"}, {"adapted_weight": 0.0}),
     "adapt_frozen_layers": (1, {"method": "nrc"}, {"method": "dine"}),
     "adapt_batch_size": (8, {"method": "shot-im"}, {"method": "none"}),
     "diversity_weight": (0.5, {"method": "nrc"}, {"method": "aad"}),
