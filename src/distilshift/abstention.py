@@ -99,8 +99,8 @@ def required_confidence(
 
     Args:
         curve: the student's.
-        min_accuracy: accuracy that the labels given shall have, between 0 and 1.
-        abstain_below: the confidence itself, above 0.
+        min_accuracy: accuracy that the labels given shall have, 0 to 1.
+        abstain_below: the confidence itself, 0 to 1.
 
     Raises:
         ConfigError: both are given, one is out of its range, or the curve cannot promise the accuracy.
@@ -112,10 +112,9 @@ def required_confidence(
             got=f"min_accuracy {min_accuracy:g} and abstain_below {abstain_below:g}",
             fix="leave one out",
         )
-    given = (("min_accuracy", min_accuracy, "below 1"), ("abstain_below", abstain_below, "at most 1"))
-    for name, value, most in given:
-        if value is not None and not 0 < value <= 1 - (name == "min_accuracy") * 1e-9:
-            raise ConfigError(f"{name} is out of its range", expected=f"above 0 and {most}", got=str(value))
+    for name, value in (("min_accuracy", min_accuracy), ("abstain_below", abstain_below)):
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"{name} is out of its range", expected="0 to 1", got=str(value))
     return abstain_below if min_accuracy is None else curve.threshold_for(min_accuracy)
 
 

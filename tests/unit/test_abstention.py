@@ -197,7 +197,7 @@ def test_a_bundle_of_an_earlier_version_has_no_curve():
     ("options", "message"),
     [
         ({"min_accuracy": 0.9, "abstain_below": 0.8}, "exclude each other"),
-        ({"min_accuracy": 1.0}, "min_accuracy is out of its range"),
+        ({"min_accuracy": -0.1}, "min_accuracy is out of its range"),
         ({"abstain_below": 1.1}, "abstain_below is out of its range"),
         ({"abstain_below": float("nan")}, "abstain_below is out of its range"),
     ],

@@ -21,7 +21,7 @@ LAYERS: list[list[set[str]]] = [
     [{"model_folder"}],
     [{"wrong_bundle"}],
     [{"run"}, {"bundle"}, {"metrics"}, {"data"}, {"losses"}, {"packages", "packages_fetch", "packages_onnx"}],
-    [{"words"}, {"encoder_folders"}, {"training_log"}],
+    [{"words"}, {"encoder_folders"}, {"training_log"}, {"abstention"}],
     [{"tokens"}],
     [{"network"}],
     [

@@ -95,7 +95,8 @@ def _summary(labeled: Counter[bool], required: float, min_accuracy: float | None
     """How many texts have a label, and how far it may be trusted."""
     texts = labeled.total()
     share = f" ({labeled[True] / texts:.1%})" if texts else ""
-    counted = f"Labeled {labeled[True]:,} of {texts:,} texts{share}; the others have a confidence below {required:.3f}."
+    others = f"; the others have a confidence below {required:.3f}" if labeled[False] else ""
+    counted = f"Labeled {labeled[True]:,} of {texts:,} texts{share}{others}."
     return counted if min_accuracy is None else f"{counted} {curve.promise(min_accuracy)}"
 
 
