@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.errors import ConfigError, EstimateError
-from distilshift.metrics import Floats, softmax
+from distilshift.metrics import Floats, softmax, temperature_of_confidence
 
 # Probability with which a promise made with labels holds.
 LEVEL = 0.95
@@ -242,9 +242,7 @@ def _log_ways(trials: int, count: int) -> float:
     return math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
 
 
-def estimated_curve(
-    logits: Floats, low_accuracy: float | None, target_confidences: Floats, reason: str | None = None
-) -> RiskCoverage:
+def estimated_curve(logits: Floats, low_accuracy: float | None, reason: str | None = None) -> RiskCoverage:
     """What can be said without labels: accuracies that hold if the student is as bad as its estimate allows.
 
     The logits are divided by a temperature at which their mean confidence is the low end of the interval of the
@@ -254,7 +252,6 @@ def estimated_curve(
     Args:
         logits: (texts, classes), calibrated, of target texts.
         low_accuracy: the low end; None where nothing can be estimated.
-        target_confidences: as of `labeled_curve`.
         reason: why there is no estimate.
     """
     texts, classes = logits.shape
@@ -262,25 +259,13 @@ def estimated_curve(
         reason = reason or "the estimated accuracy may be as low as chance"
         return RiskCoverage("estimate", texts, reason=f"without labels no accuracy can be promised: {reason}")
     sure = softmax(logits).max(axis=1)
-    doubtful = softmax(logits / _temperature_for(logits, low_accuracy)).max(axis=1)
+    doubtful = softmax(logits / max(1.0, temperature_of_confidence(logits, low_accuracy))).max(axis=1)
     kept: list[tuple[float, float]] = []
-    for threshold in confidence_grid(target_confidences)[::-1]:
+    for threshold in confidence_grid(sure)[::-1]:
         reached = sure >= threshold
         if reached.any() and (not kept or doubtful[reached].mean() > kept[-1][0]):
             kept.append((float(doubtful[reached].mean()), float(threshold)))
-    return _curve("estimate", texts, kept, target_confidences, None)
-
-
-def _temperature_for(logits: Floats, mean_confidence: float) -> float:
-    """The temperature, 1 or higher, at which the mean confidence is as low as this, by bisection."""
-    low, high = 1.0, 1e3
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        if softmax(logits / middle).max(axis=1).mean() > mean_confidence:
-            low = middle
-        else:
-            high = middle
-    return high if softmax(logits).max(axis=1).mean() > mean_confidence else 1.0
+    return _curve("estimate", texts, kept, sure, None)
 
 
 def _curve(

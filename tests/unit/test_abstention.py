@@ -165,7 +165,7 @@ def logits_of(confidences: np.ndarray) -> np.ndarray:
 
 def test_the_estimate_supposes_the_low_end():
     confidences = np.linspace(0.51, 0.99, 400)
-    curve = estimated_curve(logits_of(confidences), 0.65, confidences)
+    curve = estimated_curve(logits_of(confidences), 0.65)
     assert curve.basis == "estimate"
     assert curve.accuracy[0] == pytest.approx(0.65, abs=1e-3)
     assert curve.threshold[0] == 0.0
@@ -176,13 +176,13 @@ def test_the_estimate_supposes_the_low_end():
 
 def test_an_estimate_above_the_mean_confidence_changes_nothing():
     confidences = np.linspace(0.51, 0.99, 400)
-    curve = estimated_curve(logits_of(confidences), 0.9, confidences)
+    curve = estimated_curve(logits_of(confidences), 0.9)
     assert curve.accuracy[0] == pytest.approx(confidences.mean())
 
 
 @pytest.mark.parametrize("low", [None, 0.45])
 def test_without_an_estimate_nothing_is_promised(low: float | None):
-    curve = estimated_curve(np.zeros((10, 2)), low, np.full(10, 0.5), None if low else "there are 25 classes")
+    curve = estimated_curve(np.zeros((10, 2)), low, None if low else "there are 25 classes")
     with pytest.raises(ConfigError, match=r"(25 classes|as low as chance).*adapt --labels.*abstain_below"):
         required_confidence(curve, min_accuracy=0.6)
     assert required_confidence(curve, abstain_below=0.6) == 0.6
