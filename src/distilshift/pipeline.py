@@ -223,7 +223,7 @@ def _calibrated(
     known = (made.unadapted, manifest.statistics, made.held_out)
     temperature = student_temperature(made.student, made.whole, made.corpus, *known, config, accelerator, run)
     scale_logits(made.student.model, 1.0 / temperature)
-    return made
+    return replace(made, temperature=temperature)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

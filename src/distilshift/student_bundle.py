@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distilshift.abstention import RiskCoverage, estimated_curve
+from distilshift.abstention import RiskCoverage
 from distilshift.bundle import Manifest, new_bundle
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig
@@ -30,6 +30,7 @@ from distilshift.mapped import map_arrays
 from distilshift.metrics import agreement, softmax
 from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.quantise import quantise
+from distilshift.risk_coverage import estimated_curve
 from distilshift.run import RunDirectory
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
@@ -62,6 +63,7 @@ class Distilled:
         shape: of the student, as `budget.Plan.summary` has it.
         target: facts about the target texts.
         held_out: mask of the texts that it was not trained on; they may be none.
+        temperature: what its logits were divided by after training.
     """
 
     student: Classifier
@@ -72,6 +74,7 @@ class Distilled:
     shape: dict[str, Any]
     target: Target
     held_out: NDArray[np.bool_]
+    temperature: float = 1.0
 
 
 def write_student(
@@ -180,6 +183,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "export": parity,
         "int8": int8.to_dict(),
+        "temperature": made.temperature,
         "abstention": curve.to_json(),
     }
 

@@ -7,17 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from distilshift.abstention import (
-    LEVEL,
-    PROMISES,
-    RiskCoverage,
-    confidence_grid,
-    estimated_curve,
-    labeled_curve,
-    required_confidence,
-    risk_p_value,
-)
+from distilshift.abstention import LEVEL, RiskCoverage, abstention_sentence, required_confidence
 from distilshift.errors import ConfigError, EstimateError
+from distilshift.risk_coverage import PROMISES, confidence_grid, estimated_curve, labeled_curve, risk_p_value
 
 Generator = np.random.Generator
 ASKED = (0.8, 0.9, 0.95)
@@ -135,6 +127,19 @@ def test_more_is_promised_of_fewer():
     assert required_confidence(curve, min_accuracy=0.7) == 0.0
     assert required_confidence(curve, min_accuracy=0.99) == pytest.approx(0.6, abs=0.03)
     assert curve.answered[-1] == pytest.approx(0.8, abs=0.06)
+
+
+def test_what_is_answered_is_told_of_each_promise():
+    curve = RiskCoverage("labels", 100, (0.8, 0.9), (0.0, 0.7), (1.0, 0.5))
+    assert [curve.answered_for(asked) for asked in (0.5, 0.8, 0.85, 0.95)] == [1.0, 1.0, 0.5, 0.0]
+    sentence = abstention_sentence({"abstention": curve.to_json()})
+    assert "80% right with 100% of the texts labeled, 90% right with 50%" in sentence
+    assert "by labeled target texts" in sentence
+    low = RiskCoverage("estimate", 100, (0.7,), (0.0,), (1.0,))
+    assert "at most 70.0% could be promised" in abstention_sentence({"abstention": low.to_json()})
+    none = RiskCoverage("estimate", 100, reason="there are 25 classes")
+    assert "nothing of use: there are 25 classes." in abstention_sentence({"abstention": none.to_json()})
+    assert abstention_sentence({}) == ""
 
 
 def test_few_labels_promise_nothing_and_say_so():

@@ -26,6 +26,7 @@ LAYERS: list[list[set[str]]] = [
     [{"network"}],
     [
         {"predict"},
+        {"risk_coverage"},
         {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
         {"unknown"},
     ],
@@ -110,6 +111,7 @@ LIGHT = {
         "words",
         "tokens",
         "abstention",
+        "risk_coverage",
         "predict",
         "evaluation",
     ),

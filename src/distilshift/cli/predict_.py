@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.cli.options import chosen, config_options, source_of
 from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
@@ -25,7 +26,6 @@ from distilshift.files import new_file, output_errors, require_apart
 from distilshift.types import Example, Prediction
 
 if TYPE_CHECKING:
-    from distilshift.abstention import RiskCoverage
     from distilshift.predict import Predictor
 
 
@@ -63,7 +63,6 @@ def command(
     CSV), and the reason as `abstained`; standard error tells the share that is labeled.
     """
     config = PredictConfig(**chosen(options))
-    from distilshift.abstention import required_confidence
     from distilshift.predict import Predictor
 
     if source and texts:
