@@ -6,6 +6,7 @@ The curve says which threshold of the confidence keeps which promise, and which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -81,12 +82,13 @@ class RiskCoverage:
         fix = "label target texts (`distilshift query` picks them) and make the student with `adapt --labels`"
         if self.basis == "labels":
             fix = "label more target texts, and make the student again"
-        if self.accuracy:
-            fix = f"ask for at most {self.accuracy[-1]:.2f}, or {fix}"
+        best = f"{math.floor(1000 * self.accuracy[-1]) / 1000:g}" if self.accuracy else None  # rounding up could fail
+        if best:
+            fix = f"ask for at most {best}, or {fix}"
         raise ConfigError(
             f"no confidence promises an accuracy of {min_accuracy:g}",
-            expected=f"at most {self.accuracy[-1]:.2f}" if self.accuracy else "a bundle with a risk-coverage curve",
-            got=str(min_accuracy) if self.accuracy else self.reason,
+            expected=f"at most {best}" if best else "a student with a risk-coverage curve",
+            got=str(min_accuracy) if best else self.reason,
             fix=f"{fix}; or set the confidence yourself with abstain_below",
         )
 

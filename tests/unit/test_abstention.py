@@ -142,6 +142,13 @@ def test_what_is_answered_is_told_of_each_promise():
     assert abstention_sentence({}) == ""
 
 
+def test_the_best_accuracy_that_an_error_names_is_promised():
+    curve = RiskCoverage("estimate", 100, (0.9496,), (0.9,), (0.5,))
+    with pytest.raises(ConfigError, match=r"at most 0\.949,"):
+        required_confidence(curve, min_accuracy=0.95)
+    assert required_confidence(curve, min_accuracy=0.949) == 0.9
+
+
 def test_few_labels_promise_nothing_and_say_so():
     curve = labeled_curve(np.array([0.9, 0.8]), np.array([True, True]), np.ones(2), np.linspace(0.5, 1, 100))
     with pytest.raises(ConfigError, match=r"2 labeled texts are too few.*label more target texts"):

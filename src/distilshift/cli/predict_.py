@@ -76,9 +76,9 @@ def command(
     if waits:
         click.echo("Reading texts from the terminal, one per line; Ctrl-D ends them.", err=True)
     at_once = config.line_buffered or waits
-    columns = (predictor.label_names, config.pair_column is not None, required is not None)
+    columns = (predictor.label_names, config.pair_column is not None)
     labeled: Counter[bool] = Counter()
-    with _writer(output, form, columns, overwrite, at_once) as write:
+    with _writer(output, form, *columns, overwrite, at_once, abstains=required is not None) as write:
         empty = True
         for example, prediction in _predictions(predictor, examples, config.batch_size, at_once, required):
             write(example, prediction)
@@ -181,21 +181,23 @@ def _exists(source: str) -> bool:
 def _writer(
     output: str | None,
     form: str | None,
-    columns: tuple[list[str], bool, bool],
+    names: list[str],
+    paired: bool,
     overwrite: bool,
     at_once: bool = False,
+    abstains: bool = False,
 ) -> Iterator[Write]:
-    """A function that writes one row; a file takes its name only when all rows are in it.
-
-    `columns` are the last arguments of `row_writer`.
-    """
+    """A function that writes one row; a file takes its name only when all rows are in it."""
     if output in (None, "-"):
         if sys.stdout is None:
             raise OutputError("cannot write standard output", got="it is closed", fix="open it, or pass --output")
         if isinstance(sys.stdout, io.TextIOWrapper):
             # UTF-8 as in files: a locale that lacks a character must not lose a row.
             sys.stdout.reconfigure(encoding="utf-8", line_buffering=at_once or sys.stdout.line_buffering)
-        with output_errors(Path("standard output")), row_writer(sys.stdout, form or "jsonl", *columns) as write:
+        with (
+            output_errors(Path("standard output")),
+            row_writer(sys.stdout, form or "jsonl", names, paired, abstains) as write,
+        ):
             yield write
         return
     path = Path(output)
@@ -204,7 +206,7 @@ def _writer(
         output_errors(path),
         new_file(path, overwrite) as part,
         part.open("w", encoding="utf-8", newline="") as file,
-        row_writer(file, form, *columns) as write,
+        row_writer(file, form, names, paired, abstains) as write,
     ):
         yield write
 
