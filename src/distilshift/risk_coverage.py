@@ -61,7 +61,9 @@ def labeled_curve(
     grid = confidence_grid(target_confidences)
     found = [(float(promise), _tested(sure, hits, weight, grid, 1 - float(promise), 1 - level)) for promise in PROMISES]
     kept = [(promise, float(grid[place])) for promise, place in found if place is not None]
-    reason = None if kept else f"{len(sure)} labeled texts are too few to promise an accuracy"
+    reason = (
+        None if kept else f"by {len(sure)} labeled texts, not even an accuracy of {PROMISES[0]:.0%} can be promised"
+    )
     return _curve("labels", len(sure), kept, target_confidences, reason)
 
 
@@ -104,8 +106,8 @@ def risk_p_value(wrong: NDArray[np.bool_], weights: NDArray[np.float64], risk: f
 
     With equal weights the binomial tail, which is exact (Clopper and Pearson 1934). Else Hoeffding-Bentkus, min of
     exp(-n KL(mean, risk)) and e P(Bin(n, risk) <= ceil(n mean)), for losses from 0 to 1: Angelopoulos et al. 2021,
-    proposition 1. A text counts with w / max w, and as the risk itself with the rest: its
-    expected loss is above the risk exactly where the weighted share is.
+    proposition 1. A text counts with w / max w, and as the risk itself with the rest: its expected loss is above the
+    risk exactly where the weighted share is.
 
     Args:
         wrong: (texts,).

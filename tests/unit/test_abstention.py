@@ -151,7 +151,7 @@ def test_the_best_accuracy_that_an_error_names_is_promised():
 
 def test_few_labels_promise_nothing_and_say_so():
     curve = labeled_curve(np.array([0.9, 0.8]), np.array([True, True]), np.ones(2), np.linspace(0.5, 1, 100))
-    with pytest.raises(ConfigError, match=r"2 labeled texts are too few.*label more target texts"):
+    with pytest.raises(ConfigError, match=r"by 2 labeled texts, not even.*label more target texts"):
         required_confidence(curve, min_accuracy=0.9)
 
 
