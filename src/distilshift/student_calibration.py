@@ -30,10 +30,14 @@ from distilshift.views import LabelledView, Reading
 
 # Texts that temperatures are fitted on: a mean confidence is known to a point then.
 FITTED_TEXTS = 500
+# A few hundred validation texts without an error do not make a teacher right always; logits without bound would follow.
+MAX_ACCURACY = 0.99
 
 
 def expected_accuracy(beginnings: Floats, statistics: Statistics | None) -> float:
     """The teacher's accuracy on the target by its difference of confidences, or its mean confidence without statistics.
+
+    `MAX_ACCURACY` at the most.
 
     Args:
         beginnings: (texts, classes) logits of the unadapted teacher, as it was trained.
@@ -41,7 +45,7 @@ def expected_accuracy(beginnings: Floats, statistics: Statistics | None) -> floa
     """
     probabilities = softmax(beginnings / (statistics.temperature if statistics else 1.0))
     found = confidence_estimate(probabilities, statistics)
-    return found.accuracy if found else float(confidences(probabilities).mean())
+    return min(MAX_ACCURACY, found.accuracy if found else float(confidences(probabilities).mean()))
 
 
 def soft_label_temperature(windows: Floats, counts: NDArray[np.integer], labels: Floats) -> float:

@@ -64,6 +64,8 @@ def test_the_expected_accuracy_is_the_difference_of_confidences():
     assert expected_accuracy(given, STATISTICS) == pytest.approx(0.8 - (0.83 - confidence))
     plain = softmax(given).max(axis=1).mean()
     assert expected_accuracy(given, None) == pytest.approx(plain)
+    # A teacher that was surer of its own domain than it was right there.
+    assert expected_accuracy(100 * given, replace(STATISTICS, validation_accuracy=1.0)) == 0.99
 
 
 @pytest.mark.parametrize("options", [{"method": "none"}, {"method": "shot-im", "gate": False}, {"temperature": 4.0}])
