@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from distilshift.abstention import LEVEL, Basis, RiskCoverage
 from distilshift.errors import EstimateError
-from distilshift.metrics import Floats, softmax, temperature_of_confidence
+from distilshift.metrics import Floats, softmax
 
 # Thresholds are quantiles of the confidences, at these shares of answered texts: a curve tells of no single text.
 COVERAGES = np.arange(1, 21) / 20
@@ -151,9 +151,9 @@ def _log_ways(trials: int, count: int) -> float:
 def estimated_curve(logits: Floats, low_accuracy: float | None, reason: str | None = None) -> RiskCoverage:
     """What can be said without labels: accuracies that hold if the student is as bad as its estimate allows.
 
-    The logits are divided by a temperature at which their mean confidence is the low end of the interval of the
-    estimated accuracy; the mean confidence of the texts that are answered is then the promise. It is as good as that
-    estimate, and assumes that errors lie where confidence is low: no probability is stated for it.
+    A text's chance of error is one less its confidence, times the factor by which the student errs more often than its
+    mean confidence says where its accuracy is the low end of the estimated interval. It is as good as that estimate,
+    and assumes that errors lie where confidence is low: no probability is stated for it.
 
     Args:
         logits: (texts, classes), calibrated, of target texts.
@@ -165,12 +165,13 @@ def estimated_curve(logits: Floats, low_accuracy: float | None, reason: str | No
         reason = reason or "the estimated accuracy may be as low as chance"
         return RiskCoverage("estimate", texts, reason=f"without labels no accuracy can be promised: {reason}")
     sure = softmax(logits).max(axis=1)
-    doubtful = softmax(logits / max(1.0, temperature_of_confidence(logits, low_accuracy))).max(axis=1)
+    factor = max(1.0, (1 - low_accuracy) / max(1e-9, 1 - float(sure.mean())))
     kept: list[tuple[float, float]] = []
     for threshold in confidence_grid(sure)[::-1]:
-        reached = sure >= threshold
-        if reached.any() and (not kept or doubtful[reached].mean() > kept[-1][0]):
-            kept.append((float(doubtful[reached].mean()), float(threshold)))
+        reached = sure[sure >= threshold]
+        promise = 1 - factor * (1 - float(reached.mean())) if len(reached) else 0.0
+        if promise > (kept[-1][0] if kept else 0.0):
+            kept.append((promise, float(threshold)))
     return _curve("estimate", texts, kept, sure, None)
 
 

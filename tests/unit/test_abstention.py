@@ -181,9 +181,9 @@ def test_the_estimate_supposes_the_low_end():
     assert curve.basis == "estimate"
     assert curve.accuracy[0] == pytest.approx(0.65, abs=1e-3)
     assert curve.threshold[0] == 0.0
-    # At each threshold, less than the student's own confidence.
+    # At each threshold, the student's own chance of error 0.35 / 0.25 times.
     for accuracy, threshold in zip(curve.accuracy, curve.threshold, strict=True):
-        assert accuracy < confidences[confidences >= threshold].mean()
+        assert 1 - accuracy == pytest.approx(0.35 / 0.25 * (1 - confidences[confidences >= threshold].mean()), rel=1e-3)
 
 
 def test_an_estimate_above_the_mean_confidence_changes_nothing():
