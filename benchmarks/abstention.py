@@ -27,7 +27,7 @@ from distilshift.stage import versions
 
 LABELS = (50, 100, 200)
 ASKED = (0.8, 0.85, 0.9, 0.95)
-DRAWS = 300
+DRAWS = 200
 
 
 def kept(
