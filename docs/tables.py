@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from abstention_tables import abstention_table, calibration_table
 from accuracy_tables import (
     accuracy_table,
     ladder_table,
@@ -217,6 +218,8 @@ TABLES = {
     "gate": gate_table,
     "estimate error": estimate_error_table,
     "estimators": estimators_table,
+    "abstention": abstention_table,
+    "calibration": calibration_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
@@ -244,6 +247,7 @@ TABLES = {
 }
 PAGES = (
     "README.md",
+    "docs/abstention.md",
     "docs/accuracy.md",
     "docs/edge.md",
     "docs/performance.md",

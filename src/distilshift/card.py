@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from distilshift.abstention import abstention_sentence
 from distilshift.bundle import Manifest
 from distilshift.teacher_report import class_records, prediction_warnings
 
@@ -197,7 +198,8 @@ def forms_table(int8: dict[str, Any]) -> str:
 def _decided(summary: dict[str, Any], manifest: Manifest) -> str:
     """What was decided and guessed without labels, a paragraph each."""
     shares = shares_sentence(summary, manifest.config["target_prior"])
-    sentences = (verdict_sentence(summary), shares, estimate_sentence(summary), _int8_sentence(summary))
+    sentences = [verdict_sentence(summary), shares, estimate_sentence(summary), abstention_sentence(summary)]
+    sentences.append(_int8_sentence(summary))
     return "".join(f"{each}\n\n" for each in sentences if each)
 
 

@@ -77,9 +77,9 @@ def confidence_estimate(
 def student_estimate(student: Floats, unadapted: Floats, statistics: Statistics | None) -> AccuracyEstimate | None:
     """The student's accuracy, guessed without labels; None where the bundle has no validation confidence.
 
-    It is the unadapted teacher's. The student's own confidence says nothing: training on these very texts made it
-    surer, and labels of two opinions made it less sure. How it differs from the teacher is in the interval: two
-    classifiers that label a share of the texts differently differ in accuracy by no more than it.
+    It is the unadapted teacher's. The student's own confidence says nothing: its scale was fitted to that estimate. How
+    it differs from the teacher is in the interval: two classifiers that label a share of the texts differently differ
+    in accuracy by no more than it.
 
     Args:
         student: (texts, classes), probabilities.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
 from distilshift.data.check import require_pairs
@@ -48,9 +49,11 @@ def evaluate(bundle: str | Path, data: Any, config: EvaluateConfig | None = None
     folder = Path(bundle)
     manifest = read_manifest(folder)
     _require_own_form(folder, manifest, settings)
+    curve = RiskCoverage.from_json((manifest.runtime or {}).get("abstention"))
+    required = required_confidence(curve, settings.min_accuracy, settings.abstain_below)
     examples, labels = labelled_examples(manifest, data, settings)
     logits = _logits(folder, manifest, examples, settings)
-    return score(logits, labels, manifest.label_names)
+    return score(logits, labels, manifest.label_names, required)
 
 
 def labelled_examples(
@@ -76,10 +79,25 @@ def _require_own_form(bundle: Path, manifest: Manifest, config: EvaluateConfig) 
             got=config.model,
             fix="leave --model out, or name the student",
         )
+    if manifest.kind == "teacher" and config.min_accuracy is not None:
+        raise ConfigError(
+            f"{bundle} is a teacher, which has no risk-coverage curve",
+            expected="a student, or abstain_below",
+            got=f"min_accuracy {config.min_accuracy:g}",
+            fix="name the student, or set the confidence with --abstain-below",
+        )
 
 
-def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: Sequence[str]) -> Evaluation:
-    """The numbers of an evaluation from (texts, classes) logits and (texts,) label indices."""
+def score(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    label_names: Sequence[str],
+    required: float | None = None,
+) -> Evaluation:
+    """The numbers of an evaluation from (texts, classes) logits and (texts,) label indices.
+
+    `required` is the confidence that a label needs not to be withheld.
+    """
     probabilities, confusion = softmax(logits), confusion_matrix(labels, logits.argmax(axis=1), len(label_names))
     return Evaluation(
         examples=len(labels),
@@ -91,7 +109,19 @@ def score(logits: NDArray[np.floating], labels: NDArray[np.int64], label_names: 
         label_names=tuple(label_names),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         class_recall=tuple(class_recalls(confusion)),
+        **_answered(probabilities, labels, required),
     )
+
+
+def _answered(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], required: float | None
+) -> dict[str, float | None]:
+    """The share of labels that are not withheld, and how many of these are right."""
+    if required is None:
+        return {}
+    given = probabilities.max(axis=1) >= required
+    right = probabilities.argmax(axis=1)[given] == labels[given]
+    return {"answered": float(given.mean()), "answered_accuracy": float(right.mean()) if len(right) else None}
 
 
 def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) -> NDArray[np.int64]:

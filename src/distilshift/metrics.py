@@ -71,6 +71,23 @@ def negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
+def temperature_of_confidence(logits: Floats, mean_confidence: float) -> float:
+    """The temperature, 0.05 to 20, at which the mean largest probability of softmax(logits / T) is this, by bisection.
+
+    Args:
+        logits: (texts, classes).
+        mean_confidence: 0 to 1; one that no temperature of that range gives is approached.
+    """
+    low, high = 0.05, 20.0
+    for _ in range(50):
+        middle = (low * high) ** 0.5
+        if softmax(logits / middle).max(axis=1).mean() > mean_confidence:
+            low = middle
+        else:
+            high = middle
+    return (low * high) ** 0.5
+
+
 def agreement(first: Floats, second: Floats) -> float:
     """Share of rows with the same largest entry, 0 to 1; both of shape (texts, classes)."""
     return float(np.mean(first.argmax(axis=1) == second.argmax(axis=1)))

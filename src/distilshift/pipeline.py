@@ -37,6 +37,7 @@ from distilshift.stage_run import stage_run
 from distilshift.static_student import STATIC, static_length, static_shape, static_student
 from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
+from distilshift.student_calibration import student_temperature
 from distilshift.target_check import facts_of, sufficient
 from distilshift.target_prior import TargetPrior, given_prior
 from distilshift.teacher_input import open_teacher
@@ -179,8 +180,8 @@ def _distilled(
     else:
         lesson = Lesson(views, config, accelerator, run, rows=training_rows(held_out))
         distil_features(teacher, student, lesson.training_views(), config, accelerator, run)
-    scale_logits(student.model, 1.0 / manifest.temperature)
-    return Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target, held_out)
+    made = Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target, held_out)
+    return _calibrated(made, manifest, config, accelerator, run)
 
 
 def _distilled_box(
@@ -216,7 +217,18 @@ def _distilled_box(
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
-    return Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target, held_out)
+    made = Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target, held_out)
+    return _calibrated(made, manifest, config, accelerator, run)
+
+
+def _calibrated(
+    made: Distilled, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator, run: RunDirectory
+) -> Distilled:
+    """The same, its student's logits on the scale of probabilities."""
+    known = (made.unadapted, manifest.statistics, made.held_out)
+    temperature = student_temperature(made.student, made.whole, made.corpus, *known, config, accelerator, run)
+    scale_logits(made.student.model, 1.0 / temperature)
+    return replace(made, temperature=temperature)
 
 
 def _teacher(source: Path, manifest: Manifest, config: AdaptConfig, accelerator: Accelerator) -> Classifier:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.bundle import read_manifest
 from distilshift.config import InputConfig, OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
@@ -36,8 +37,15 @@ class Predictor:
     predictor.predict(["A joy to use."])[0].label
     """
 
-    def __init__(self, network: Network, label_names: list[str], pair_column: str | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        label_names: list[str],
+        pair_column: str | None = None,
+        risk_coverage: RiskCoverage | None = None,
+    ) -> None:
         self._network, self.label_names, self._pair_column = network, label_names, pair_column
+        self.risk_coverage = risk_coverage or RiskCoverage.from_json(None)
         self._source: tuple[Path, dict[str, Any]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,7 +85,8 @@ class Predictor:
         folder = Path(bundle)
         manifest = read_manifest(folder, "student")
         network = load_network(folder, manifest, model, threads, max_windows)
-        predictor = cls(network, manifest.label_names, manifest.pair_column)
+        curve = RiskCoverage.from_json((manifest.runtime or {}).get("abstention"))
+        predictor = cls(network, manifest.label_names, manifest.pair_column, curve)
         # Absolute, so that a process that starts in another folder finds it.
         predictor._source = folder.absolute(), {"model": model, "threads": threads, "max_windows": max_windows}
         return predictor
@@ -119,13 +128,28 @@ class Predictor:
         *,
         text_column: str = TEXT_COLUMN,
         pair_column: str | None = None,
+        min_accuracy: float | None = None,
+        abstain_below: float | None = None,
     ) -> list[Prediction]:
         """The likeliest label of each text, or of each (text, text) pair, with all probabilities.
 
-        Arguments and errors as of `probabilities`.
+        Errors as of `probabilities`, too.
+
+        Args:
+            texts: as of `probabilities`.
+            batch_size: texts per run of the network.
+            text_column: as of `probabilities`.
+            pair_column: as of `probabilities`.
+            min_accuracy: withhold labels whose confidence is too low for this accuracy of the others, as far as the
+                bundle's risk-coverage curve can tell.
+            abstain_below: withhold labels whose confidence, the probability of the label, is below this.
+
+        Raises:
+            ConfigError: both are given, or the curve cannot promise the accuracy; says what it can.
         """
+        required = required_confidence(self.risk_coverage, min_accuracy, abstain_below)
         rows = self.probabilities(texts, batch_size, text_column=text_column, pair_column=pair_column)
-        return [self._prediction(row) for row in rows]
+        return [self._prediction(row, required) for row in rows]
 
     def stream(
         self,
@@ -134,6 +158,8 @@ class Predictor:
         *,
         text_column: str = TEXT_COLUMN,
         pair_column: str | None = None,
+        min_accuracy: float | None = None,
+        abstain_below: float | None = None,
     ) -> Iterator[tuple[Example, Prediction | None]]:
         """Predictions in input order, of any number of texts in constant memory.
 
@@ -143,13 +169,16 @@ class Predictor:
             batch_size: texts per run of the network.
             text_column: as of `probabilities`.
             pair_column: as of `probabilities`.
+            min_accuracy: as of `predict`.
+            abstain_below: as of `predict`.
 
         Yields:
             each text with its prediction, or with None if it is an example that carries a problem.
 
         Raises:
-            DataError, ConfigError: as of `probabilities`.
+            DataError, ConfigError: as of `probabilities` and `predict`.
         """
+        required = required_confidence(self.risk_coverage, min_accuracy, abstain_below)
         require_within("batch_size", batch_size, 1, MAX_BATCH)
         source = self._examples(texts, text_column, pair_column)
         while chunk := list(islice(source, batch_size * STREAM_BATCHES)):
@@ -157,11 +186,14 @@ class Predictor:
             require_pairs(usable, self._pair_column)
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
             for item in chunk:
-                yield item, self._prediction(next(rows)) if item.problem is None else None
+                yield item, self._prediction(next(rows), required) if item.problem is None else None
 
     def _examples(self, texts: Any, text_column: str, pair_column: str | None) -> Iterator[Example]:
         return examples_of(texts, text_column, pair_column or self._pair_column)
 
-    def _prediction(self, row: NDArray[np.float64]) -> Prediction:
+    def _prediction(self, row: NDArray[np.float64], required: float | None) -> Prediction:
         shares = dict(zip(self.label_names, map(float, row), strict=True))
-        return Prediction(self.label_names[int(row.argmax())], shares)
+        label = self.label_names[int(row.argmax())]
+        if required is None or row.max() >= required:
+            return Prediction(label, shares)
+        return Prediction(None, shares, f"confidence {row.max():.3f} is below {required:.3f}")

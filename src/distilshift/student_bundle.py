@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distilshift.abstention import RiskCoverage
 from distilshift.bundle import Manifest, new_bundle
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig
@@ -29,6 +30,7 @@ from distilshift.mapped import map_arrays
 from distilshift.metrics import agreement, softmax
 from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.quantise import quantise
+from distilshift.risk_coverage import estimated_curve
 from distilshift.run import RunDirectory
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
@@ -61,6 +63,7 @@ class Distilled:
         shape: of the student, as `budget.Plan.summary` has it.
         target: facts about the target texts.
         held_out: mask of the texts that it was not trained on; they may be none.
+        temperature: what its logits were divided by after training.
     """
 
     student: Classifier
@@ -71,6 +74,7 @@ class Distilled:
     shape: dict[str, Any]
     target: Target
     held_out: NDArray[np.bool_]
+    temperature: float = 1.0
 
 
 def write_student(
@@ -163,20 +167,31 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     calibration = list(dict.fromkeys(text for text, out in zip(texts, made.held_out[sample], strict=True) if not out))
     least, target = config.min_agreement, folder / ONNX_FILES["int8"]
     int8 = quantise(exported, target, judged, reference, least, opener, calibration, held_out)
+    default: OnnxName = "int8" if int8.accepted else "fp32"
+    estimate = _estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made)
+    curve = _abstention(opener(folder / ONNX_FILES[default], 0).logits(judged), estimate)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
-        "default": "int8" if int8.accepted else "fp32",
+        "default": default,
         "max_windows": most,
         "method": config.method,
         **given_target(made.judgement, made.target).summary(student.label_names),
-        **_estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made),
+        **estimate,
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(reference, made.whole.targets(gate).numpy()),
         "predicted_shares": dict(zip(student.label_names, predicted.tolist(), strict=True)),
         "export": parity,
         "int8": int8.to_dict(),
+        "temperature": made.temperature,
+        "abstention": curve.to_json(),
     }
+
+
+def _abstention(logits: NDArray[np.float32], estimate: dict[str, Any]) -> RiskCoverage:
+    """The risk-coverage curve of the network that a device runs, by default, from its logits (texts, classes)."""
+    interval = estimate["estimated_accuracy_interval"]
+    return estimated_curve(logits, interval and interval[0], estimate["estimated_accuracy_reason"])
 
 
 def _words_weight(run: RunDirectory) -> float | None:

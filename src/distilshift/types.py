@@ -30,10 +30,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A predicted label with the probability of every class (they sum to 1)."""
+    """A predicted label with the probability of every class.
 
-    label: str
+    Attributes:
+        label: the likeliest class; None where it is withheld because its probability is too low.
+        probabilities: of each class; they sum to 1.
+        abstained: why the label is withheld; None where there is one.
+    """
+
+    label: str | None
     probabilities: dict[str, float]
+    abstained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ class Evaluation:
         label_names: class names; the order of `confusion`.
         confusion: confusion[i][j] counts texts of class i predicted as class j.
         class_recall: share of each class's texts that are predicted as it; None for a class without a text.
+        answered: share of the texts whose label is not withheld; None where no confidence was required.
+        answered_accuracy: accuracy on these, 0 to 1; None where there are none. The other numbers are of all texts.
     """
 
     examples: int
@@ -120,3 +129,5 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     balanced_accuracy: float
     class_recall: tuple[float | None, ...]
+    answered: float | None = None
+    answered_accuracy: float | None = None

@@ -55,6 +55,11 @@ def _show(result: Evaluation) -> None:
         f"{result.negative_log_likelihood:.3f} nats"
     )
     names = [Text(printable(name)) for name in result.label_names]
+    if result.answered is not None:
+        right = "" if result.answered_accuracy is None else f", {result.answered_accuracy:.1%} of them right"
+        click.echo(
+            f"Labels are given to {result.answered:.1%} of the texts{right}; the numbers above are of all texts."
+        )
     table = Table("label \\ predicted", *map(Column, names), "recall")
     for name, row, recall in zip(names, result.confusion, result.class_recall, strict=True):
         table.add_row(name, *map(str, row), "–" if recall is None else f"{recall:.1%}")

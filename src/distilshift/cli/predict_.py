@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.cli.options import chosen, config_options, source_of
 from distilshift.cli.rows import Write, row_writer
 from distilshift.config import PredictConfig
@@ -56,6 +58,9 @@ def command(
 
     Rows come out in input order, with the other columns of the input behind the prediction. With --skip-bad, a row that
     cannot be used gets an empty label and its problem, so that output and input stay aligned; a blank line always does.
+
+    With --min-accuracy or --abstain-below, a text whose confidence is too low gets no label (null in JSONL, empty in
+    CSV), and the reason as `abstained`; standard error tells the share that is labeled.
     """
     config = PredictConfig(**chosen(options))
     from distilshift.predict import Predictor
@@ -66,27 +71,42 @@ def command(
     if output not in (None, "-"):
         require_apart(Path(output), bundle, *files)
     predictor = Predictor.load(bundle, model=config.model, threads=config.threads, max_windows=config.max_windows)
+    required = required_confidence(predictor.risk_coverage, config.min_accuracy, config.abstain_below)
     waits = source in ((), ("-",)) and not texts and sys.stdin is not None and sys.stdin.isatty()
     if waits:
         click.echo("Reading texts from the terminal, one per line; Ctrl-D ends them.", err=True)
     at_once = config.line_buffered or waits
-    with _writer(output, form, predictor.label_names, config.pair_column is not None, overwrite, at_once) as write:
+    columns = (predictor.label_names, config.pair_column is not None)
+    labeled: Counter[bool] = Counter()
+    with _writer(output, form, *columns, overwrite, at_once, abstains=required is not None) as write:
         empty = True
-        for example, prediction in _predictions(predictor, examples, config.batch_size, at_once):
+        for example, prediction in _predictions(predictor, examples, config.batch_size, at_once, required):
             write(example, prediction)
             empty = False
+            labeled.update([prediction.label is not None] if prediction else [])
         if empty and files:  # an empty stream is an answer, an empty file a mistake
             raise DataError(f"{files[0]}: the file is empty", expected="at least one row", fix="check the path")
+    if required is not None:
+        click.echo(_summary(labeled, required, config.min_accuracy, predictor.risk_coverage), err=True)
+
+
+def _summary(labeled: Counter[bool], required: float, min_accuracy: float | None, curve: RiskCoverage) -> str:
+    """How many texts have a label, and how far it may be trusted."""
+    texts = labeled.total()
+    share = f" ({labeled[True] / texts:.1%})" if texts else ""
+    others = f"; the others have a confidence below {required:.3f}" if labeled[False] else ""
+    counted = f"Labeled {labeled[True]:,} of {texts:,} texts{share}{others}."
+    return counted if min_accuracy is None else f"{counted} {curve.promise(min_accuracy)}"
 
 
 def _predictions(
-    predictor: Predictor, examples: Iterator[Example], batch_size: int, at_once: bool
+    predictor: Predictor, examples: Iterator[Example], batch_size: int, at_once: bool, required: float | None
 ) -> Iterator[tuple[Example, Prediction | None]]:
     if not at_once:
-        yield from predictor.stream(examples, batch_size)
+        yield from predictor.stream(examples, batch_size, abstain_below=required)
         return
     for example in examples:
-        yield from predictor.stream([example], batch_size)
+        yield from predictor.stream([example], batch_size, abstain_below=required)
 
 
 def _examples(
@@ -159,7 +179,13 @@ def _exists(source: str) -> bool:
 
 @contextmanager
 def _writer(
-    output: str | None, form: str | None, names: list[str], paired: bool, overwrite: bool, at_once: bool = False
+    output: str | None,
+    form: str | None,
+    names: list[str],
+    paired: bool,
+    overwrite: bool,
+    at_once: bool = False,
+    abstains: bool = False,
 ) -> Iterator[Write]:
     """A function that writes one row; a file takes its name only when all rows are in it."""
     if output in (None, "-"):
@@ -168,7 +194,10 @@ def _writer(
         if isinstance(sys.stdout, io.TextIOWrapper):
             # UTF-8 as in files: a locale that lacks a character must not lose a row.
             sys.stdout.reconfigure(encoding="utf-8", line_buffering=at_once or sys.stdout.line_buffering)
-        with output_errors(Path("standard output")), row_writer(sys.stdout, form or "jsonl", names, paired) as write:
+        with (
+            output_errors(Path("standard output")),
+            row_writer(sys.stdout, form or "jsonl", names, paired, abstains) as write,
+        ):
             yield write
         return
     path = Path(output)
@@ -177,7 +206,7 @@ def _writer(
         output_errors(path),
         new_file(path, overwrite) as part,
         part.open("w", encoding="utf-8", newline="") as file,
-        row_writer(file, form, names, paired) as write,
+        row_writer(file, form, names, paired, abstains) as write,
     ):
         yield write
 

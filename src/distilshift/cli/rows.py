@@ -19,10 +19,12 @@ Write = Callable[[Example, Prediction | None], None]
 # Given to an input's column whose name the output needs itself.
 PREFIX = "input_"
 _OWN = ("text", "pair", "label", "probabilities", "problem")
+# The reason why a label is withheld; a column only where labels can be.
+_ABSTAINED = "abstained"
 
 
 @contextmanager
-def row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Iterator[Write]:
+def row_writer(file: TextIO, form: str, names: list[str], paired: bool, abstains: bool = False) -> Iterator[Write]:
     """A function that writes one row; at the end everything is flushed.
 
     Args:
@@ -30,22 +32,25 @@ def row_writer(file: TextIO, form: str, names: list[str], paired: bool) -> Itera
         form: jsonl or csv.
         names: the classes.
         paired: CSV has a column for the second text.
+        abstains: labels can be withheld; CSV has a column for the reason.
     """
     if form == "jsonl":
-        yield lambda example, prediction: _write_json(file, example, prediction)
+        own = (*_OWN, _ABSTAINED) if abstains else _OWN
+        yield lambda example, prediction: _write_json(file, example, prediction, own)
     else:
-        table = _Table(file, names, paired)
+        table = _Table(file, names, paired, abstains)
         yield table.write
         table.close()
     file.flush()
 
 
-def _write_json(file: TextIO, example: Example, prediction: Prediction | None) -> None:
+def _write_json(file: TextIO, example: Example, prediction: Prediction | None, own: tuple[str, ...]) -> None:
     row: dict[str, Any] = {"text": example.text} | ({"pair": example.pair} if example.pair is not None else {})
     row |= {"label": prediction and prediction.label, "probabilities": prediction and prediction.probabilities}
+    row |= {_ABSTAINED: prediction.abstained} if prediction and prediction.abstained else {}
     row |= {"problem": example.problem} if example.problem else {}
     carried = example.columns or {}
-    row |= {new: _finite(carried[name]) for name, new in renamed(carried, _OWN).items()}
+    row |= {new: _finite(carried[name]) for name, new in renamed(carried, own).items()}
     file.write(_encodable(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)) + "\n")
 
 
@@ -79,13 +84,15 @@ def renamed(columns: Mapping[str, Any], taken: tuple[str, ...]) -> dict[str, str
 class _Table:
     """A CSV file; its header waits for the first row that has columns to carry."""
 
-    def __init__(self, file: TextIO, names: list[str], paired: bool) -> None:
-        self._rows, self._names, self._paired = csv.writer(file), names, paired
-        self._own = ("text", *(["pair"] if paired else []), "label", *names, "problem")
+    def __init__(self, file: TextIO, names: list[str], paired: bool, abstains: bool) -> None:
+        self._rows, self._names, self._paired, self._abstains = csv.writer(file), names, paired, abstains
+        first = ["text", *(["pair"] if paired else []), "label"]
+        last = [_ABSTAINED, "problem"] if abstains else ["problem"]
+        self._own = (*first, *names, *last)
         if twice := [name for name in names if self._own.count(name) > 1]:
             raise OutputError(
                 "a class is called as a column is",
-                expected=f"no class of the name {', '.join(self._own[: -len(names) - 1])} or problem",
+                expected=f"no class of the name {', '.join([*first, *last[:-1]])} or problem",
                 got=", ".join(twice),
                 fix="pass --format jsonl",
             )
@@ -126,8 +133,9 @@ class _Table:
         texts = [example.text, example.pair or ""] if self._paired else [example.text]
         shares = [prediction.probabilities[name] for name in self._names] if prediction else [""] * len(self._names)
         others = [_cell(columns.get(name)) for name in carried]
-        label = prediction.label if prediction else ""
-        self._rows.writerow([*texts, label, *shares, example.problem or "", *others])
+        label = (prediction and prediction.label) or ""
+        why = [(prediction and prediction.abstained) or ""] if self._abstains else []
+        self._rows.writerow([*texts, label, *shares, *why, example.problem or "", *others])
 
 
 def _cell(value: Any) -> Any:

@@ -92,6 +92,14 @@ class RuntimeConfig(StageConfig):
     max_windows: Annotated[int, Ge(0)] = option(
         0, "A text that is too long is read in so many windows at the most; 0: as its bundle says, or `adapt` would."
     )
+    min_accuracy: Annotated[float, Ge(0), Le(1)] | None = option(
+        None,
+        "Withhold labels whose confidence is too low for this accuracy of the others, by the student's risk-coverage "
+        "curve: docs/abstention.md.",
+    )
+    abstain_below: Annotated[float, Ge(0), Le(1)] | None = option(
+        None, "Withhold labels whose confidence, the probability of the label, is below this."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,15 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
+def _is_curve(value: Any) -> bool:
+    """A risk-coverage curve, as `abstention.RiskCoverage` has it."""
+    if not _is_object(value) or value.get("basis") not in ("labels", "estimate"):
+        return False
+    lists = [value.get(name) for name in ("accuracy", "threshold", "answered")]
+    same_length = all(map(_are(_is_share), lists)) and len({len(each) for each in lists}) == 1
+    return same_length and _is_count(value.get("texts")) and _or_none(_is_text)(value.get("reason"))
+
+
 def _are_labels(value: Any) -> bool:
     return _are(_is_text)(value) and 0 < len(value) == len(set(value)) <= MAX_CLASSES
 
@@ -88,6 +97,7 @@ _STATISTICS: dict[str, Check] = {
 _RUNTIME: dict[str, Check] = {
     "default": lambda value: value in ("fp32", "int8"),
     "max_windows": lambda value: _is_whole(value, 1, 10_000),
+    "abstention": _or_none(_is_curve),
 }
 
 
