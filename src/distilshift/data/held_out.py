@@ -19,8 +19,7 @@ def held_out_mask(texts: Corpus) -> NDArray[np.bool_]:
     count several times. A text is chosen by its own hash, so that all students of the same texts are measured on the
     same ones, whatever their seed.
     """
-    digests = (int.from_bytes(plain_digest(text)[:8], "big") for text in texts)
-    keys = np.fromiter(digests, np.uint64, len(texts))
+    keys = _keys(texts)
     distinct, counts = np.unique(keys, return_counts=True)
     single = distinct[counts == 1]
     if len(single) < MIN_TEXTS:
@@ -31,3 +30,21 @@ def held_out_mask(texts: Corpus) -> NDArray[np.bool_]:
 def training_rows(held_out: NDArray[np.bool_]) -> NDArray[np.int64] | None:
     """Return the numbers of the texts to train on; None for all of them."""
     return np.flatnonzero(~held_out) if held_out.any() else None
+
+
+def rows_like_new(texts: Corpus, held_out: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """Return the numbers of texts for which the student's outputs are those that it has for new texts of the domain.
+
+    These are the texts that are held out, and the same share of those that occur several times: the student is trained
+    on them, and new texts repeat them, too. None if no text is held out.
+    """
+    _, places, counts = np.unique(_keys(texts), return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[places] > 1)
+    share = held_out.sum() / max(1, len(texts) - len(repeated))
+    chosen = np.random.default_rng(seed).permutation(repeated)[: round(share * len(repeated))]
+    return np.sort(np.concatenate([np.flatnonzero(held_out), chosen]))
+
+
+def _keys(texts: Corpus) -> NDArray[np.uint64]:
+    digests = (int.from_bytes(plain_digest(text)[:8], "big") for text in texts)
+    return np.fromiter(digests, np.uint64, len(texts))
