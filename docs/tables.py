@@ -18,6 +18,7 @@ from accuracy_tables import (
     thirty_table,
     vader_table,
 )
+from drift_tables import drift_pairs_table, drift_rates_table
 from fairness_tables import alike_table, chosen_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 from trust_tables import (
@@ -211,6 +212,8 @@ TABLES = {
     "gate": gate_table,
     "estimate error": estimate_error_table,
     "estimators": estimators_table,
+    "drift rates": drift_rates_table,
+    "drift pairs": drift_pairs_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
@@ -238,6 +241,7 @@ TABLES = {
 PAGES = (
     "README.md",
     "docs/accuracy.md",
+    "docs/drift.md",
     "docs/edge.md",
     "docs/performance.md",
     "docs/reliability.md",

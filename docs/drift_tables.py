@@ -1,0 +1,63 @@
+"""Tables of docs/drift.md: false alarms and detection, from benchmarks/drift.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "drift.json"
+TASKS = {"cross-domain-sentiment": "reviews", "intents": "intents", "crisis": "crisis tweets"}
+DESIGNS = {
+    "as shipped": "the reference that `adapt` wrote",
+    "with predictions": "the same, with predictions for held-out texts added",
+    "split again": "texts split again, nine tenths as reference",
+}
+
+Row = dict[str, Any]
+
+
+def _rows() -> list[Row]:
+    rows: list[Row] = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+def drift_rates_table() -> str:
+    """Rates of alarms by task, reference and number of texts, for the same domain and for others."""
+    lines = ["| texts of | compared with | sample | false alarms | other domains detected |", "|---" * 5 + "|"]
+    rows = _rows()
+    for task, title in TASKS.items():
+        for design, name in DESIGNS.items():
+            found = [row for row in rows if (row["task"], row["design"]) == (task, design)]
+            for size in sorted({row["size"] for row in found}):
+                same, other = (
+                    [row for row in found if row["size"] == size and (row["domain"] == row["other"]) == is_same]
+                    for is_same in (True, False)
+                )
+                if any(row["samples"] for row in same + other):
+                    lines.append(f"| {title} | {name} | {size} | {_rate(same)} | {_rate(other)} |")
+    lines.append("\nAlarms of samples, at the level 0.01.")
+    return "\n".join(lines)
+
+
+def _rate(rows: Iterable[Row]) -> str:
+    drifted, samples = (sum(row[name] for row in rows) for name in ("drifted", "samples"))
+    return f"{drifted / samples:.1%} ({drifted:,} of {samples:,})" if samples else "–"
+
+
+def drift_pairs_table() -> str:
+    """Detection at 200 texts, a row per student's domain and a column per domain of the texts."""
+    rows = [r for r in _rows() if r["design"] == "as shipped" and r["size"] == 200 and r["task"] in TASKS]
+    parts = []
+    for task in TASKS:
+        found = [row for row in rows if row["task"] == task]
+        domains = list(dict.fromkeys(row["domain"] for row in found))
+        if not domains:
+            continue
+        lines = [f"| student of | {' | '.join(domains)} |", "|---" * (1 + len(domains)) + "|"]
+        for domain in domains:
+            cells = {row["other"]: f"{row['drifted'] / row['samples']:.0%}" for row in found if row["domain"] == domain}
+            lines.append(f"| {domain} | {' | '.join(cells.get(other, '–') for other in domains)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, "Share of samples of 200 texts that are called drifted; on the diagonal, false alarms."])
