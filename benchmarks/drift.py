@@ -52,7 +52,7 @@ TASKS: dict[str, dict[str, str]] = {
 }
 DEVELOPMENT = ("dvd", "kitchen", "airline", "imdb")
 TEACHER = {"base_model": "minilm-l3", "epochs": 1, "max_length": 64}
-STUDENT: dict[str, Any] = {"student": "static", "method": "none", "spans": 0, "distil_epochs": 4}
+STUDENT: dict[str, Any] = {"student": "static", "method": "none", "spans": 0, "max_windows": 1, "distil_epochs": 4}
 TEACHER_TEXTS, ALL = 600, 10**6
 SIZES = (50, 100, 200, 500)
 SAME_DRAWS, OTHER_DRAWS = 50, 10

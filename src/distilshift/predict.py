@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,13 @@ from distilshift.config import DriftConfig, InputConfig, OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.check import require_pairs, require_whole_row
 from distilshift.data.given import examples_of
-from distilshift.data.sample import reservoir
-from distilshift.drift import Outputs, Reference, compare, read_reference
 from distilshift.errors import BundleError, ConfigError
 from distilshift.metrics import softmax
 from distilshift.network import Network, load_network
-from distilshift.projection import project
 from distilshift.types import Drift, Example, Prediction
+
+if TYPE_CHECKING:
+    from distilshift.drift import Reference
 
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
@@ -188,6 +188,10 @@ class Predictor:
                 says, so that its outputs differ from the reference's.
             BundleError: the bundle has no reference, or it is damaged.
         """
+        from distilshift.data.sample import reservoir  # here: predicting does without them
+        from distilshift.drift import Outputs, compare
+        from distilshift.projection import project
+
         config = DriftConfig(level=level, max_texts=max_texts, batch_size=batch_size)
         reference = self._reference()
         items = map(require_whole_row, self._examples(texts, text_column, pair_column))
@@ -198,6 +202,8 @@ class Predictor:
         return compare(reference, project(examples), unknown, outputs, self.label_names, config.level)
 
     def _reference(self) -> Reference:
+        from distilshift.drift import read_reference
+
         if self._source is None:
             raise BundleError("there is no reference to compare texts with", fix="make the Predictor with load")
         folder, options = self._source

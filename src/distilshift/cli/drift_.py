@@ -13,14 +13,15 @@ from rich.text import Text
 
 from distilshift.cli.options import chosen, config_options, printable, source_of
 from distilshift.config import DriftConfig, resolve
+from distilshift.data.held_out import MIN_TEXTS
 from distilshift.data.read import iter_examples
 
 if TYPE_CHECKING:
     from distilshift.types import Drift
 
 _NO_OUTPUTS = (
-    "Class shares and confidence are not compared: the student was trained on all of its target texts. From 2,000 "
-    "different texts on, adapt holds some out."
+    "Class shares and confidence are not compared: the student was trained on all of its target texts. From "
+    f"{MIN_TEXTS:,} different texts on, adapt holds some out."
 )
 
 

@@ -111,7 +111,7 @@ class PredictConfig(InputConfig, RuntimeConfig):
 class DriftConfig(InputConfig):
     """Options of `drift`."""
 
-    level: Annotated[float, Gt(0), Lt(1)] = option(0.01, "Probability of a false alarm.")
+    level: Annotated[float, Ge(0.001), Lt(1)] = option(0.01, "Probability of a false alarm.")
     max_texts: Annotated[int, Ge(0)] = option(
         1000, "Compare a random sample of this many texts; 0: all. More texts reveal smaller changes."
     )
