@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import RESULTS, REVISION, SCRATCH, hardware
-from distilshift import Drift, Predictor, adapt, teach
+from distilshift import Drift, adapt, teach
 from distilshift.bundle import read_manifest
 from distilshift.config import DriftConfig
 from distilshift.drift import Outputs, Reference, compare, make_reference, read_reference
 from distilshift.files import write_json
+from distilshift.metrics import softmax
 from distilshift.network import load_network
 from distilshift.projection import Projected, project
 from distilshift.stage import versions
@@ -78,9 +80,16 @@ class Texts:
         return Texts(projected, self.unknown[rows], outputs)
 
 
+@cache
 def texts_of(task: str, domain: str, split: str) -> list[Example]:
     """All texts of a domain's split, without labels."""
     return [replace(row, label=None) for row in rows_of(task, domain, split, ALL)]
+
+
+@cache
+def projected(task: str, domain: str, split: str) -> Projected:
+    """Their words and lengths, the same for all students."""
+    return project(texts_of(task, domain, split))
 
 
 def teacher_of(task: str, domain: str) -> Path:
@@ -104,11 +113,20 @@ def student_of(task: str, domain: str) -> Path:
     return bundle
 
 
-def seen_by(bundle: Path, examples: list[Example]) -> Texts:
-    """Texts as a student sees them."""
-    network = load_network(bundle, read_manifest(bundle))
-    probabilities = Predictor.load(bundle).probabilities([item.text for item in examples])
-    return Texts(project(examples), network.has_unknown(examples), Outputs.of(probabilities))
+def seen_by(bundle: Path, task: str, domain: str, split: str) -> Texts:
+    """The texts of a split as a student sees them."""
+    network, examples = load_network(bundle, read_manifest(bundle)), texts_of(task, domain, split)
+    outputs = Outputs.of(softmax(network.logits(examples)))
+    return Texts(projected(task, domain, split), network.has_unknown(examples), outputs)
+
+
+def joined(first: Texts, second: Texts) -> Texts:
+    """Texts of both."""
+    one, two = first.projected, second.projected
+    words = Projected(np.concatenate([one.words, two.words]), np.concatenate([one.lengths, two.lengths]))
+    parts = ("classes", "confidence")
+    outputs = Outputs(*(np.concatenate([getattr(each.outputs, name) for each in (first, second)]) for name in parts))
+    return Texts(words, np.concatenate([first.unknown, second.unknown]), outputs)
 
 
 def compared(reference: Reference, texts: Texts, names: list[str]) -> Drift:
@@ -141,7 +159,7 @@ def rows_of_student(task: str, domain: str) -> Iterator[dict[str, Any]]:
     bundle, generator = student_of(task, domain), np.random.default_rng(0)
     manifest = read_manifest(bundle)
     reference, names = read_reference(bundle, manifest), manifest.label_names
-    seen = {other: seen_by(bundle, texts_of(task, other, "test")) for other in TASKS[task]}
+    seen = {other: seen_by(bundle, task, other, "test") for other in TASKS[task]}
     own = {"task": task, "domain": domain, "predictions": reference.classes is not None}
     for other, size in product(seen, SIZES):
         count = SAME_DRAWS if other == domain else OTHER_DRAWS
@@ -150,7 +168,7 @@ def rows_of_student(task: str, domain: str) -> Iterator[dict[str, Any]]:
             yield own | {"design": "as shipped", "other": other, "size": size} | found
     if reference.classes is None:
         yield from _with_predictions(own, reference, seen, names)
-    whole = seen_by(bundle, texts_of(task, domain, "train") + texts_of(task, domain, "test"))
+    whole = joined(seen_by(bundle, task, domain, "train"), seen[domain])
     for size in SIZES:
         found = summary(_split_again(whole, size, names))
         yield own | {"design": "split again", "other": domain, "size": size, "predictions": False} | found
