@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 # Random tables of a Monte Carlo test: its smallest p-value is 1 / (_TABLES + 1).
 _TABLES = 9_999
 # Random counts drawn at once, and in all for a table of very many classes.
-_COUNTS_AT_ONCE, _MOST_COUNTS = 1_000_000, 20_000_000
+_COUNTS_AT_ONCE, _MOST_COUNTS = 1_000_000, 5_000_000
 # Added to the variance of each dimension (about 1), so that directions without variance can be tested.
 _RIDGE = 0.01
 
