@@ -5,10 +5,10 @@
 
 Each domain's student is small and learns from few passes: the test looks at the texts and at the student's predictions,
 not at its accuracy. `as shipped` compares samples of the domain's test texts, and of the other domains', with the
-reference that `adapt` wrote. `split again` compares each tenth of all texts of a domain with a reference of the other
-nine, so that many samples are independent; it has no predictions. `with predictions` adds, to the references of
-students that were trained on all texts, the predictions for half of the test texts, and compares the other half.
-The design was chosen on dvd, kitchen, airline and imdb.
+reference that `adapt` wrote; `mixed` samples have some texts of another domain. `split again` compares each tenth of
+all texts of a domain with a reference of the other nine, so that many samples are independent; it has no predictions.
+`with predictions` adds, to the references of students that were trained on all texts, the predictions for half of the
+test texts, and compares the other half. The design was chosen on dvd, kitchen, airline and imdb.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ STUDENT: dict[str, Any] = {"student": "static", "method": "none", "spans": 0, "m
 TEACHER_TEXTS, ALL = 600, 10**6
 SIZES = (50, 100, 200, 500)
 SAME_DRAWS, OTHER_DRAWS = 50, 10
+# Shares of foreign texts in a sample.
+MIXTURES, MIXED_SIZE = (0.05, 0.1, 0.2, 0.4), 200
 LEVEL = DriftConfig.level
 FOLDER = SCRATCH / "drift"
 
@@ -171,7 +173,8 @@ def rows_of_student(task: str, domain: str) -> Iterator[dict[str, Any]]:
     whole = joined(seen_by(bundle, task, domain, "train"), seen[domain])
     for size in SIZES:
         found = summary(_split_again(whole, size, names))
-        yield own | {"design": "split again", "other": domain, "size": size, "predictions": False} | found
+        if found["samples"]:
+            yield own | {"design": "split again", "other": domain, "size": size, "predictions": False} | found
 
 
 def _with_predictions(
@@ -206,9 +209,28 @@ def _split_again(whole: Texts, size: int, names: list[str]) -> Iterator[Drift]:
             yield compared(reference, whole.at(part[:size]), names)
 
 
+def mixed_rows(task: str, domain: str) -> Iterator[dict[str, Any]]:
+    """Samples of 200 texts of which some are of another domain."""
+    bundle, generator = student_of(task, domain), np.random.default_rng(3)
+    manifest = read_manifest(bundle)
+    reference, names = read_reference(bundle, manifest), manifest.label_names
+    seen = {other: seen_by(bundle, task, other, "test") for other in TASKS[task]}
+    for other, share in product([other for other in seen if other != domain], MIXTURES):
+        foreign = round(share * MIXED_SIZE)
+        own = draws(seen[domain], MIXED_SIZE - foreign, OTHER_DRAWS, generator)
+        mixed = map(joined, own, draws(seen[other], foreign, OTHER_DRAWS, generator))
+        found = summary(compared(reference, each, names) for each in mixed)
+        values = {"task": task, "domain": domain, "other": other, "size": MIXED_SIZE, "share": share}
+        yield values | {"design": "mixed", "predictions": reference.classes is not None} | found
+
+
+MEASUREMENTS = {"rows": rows_of_student, "mixed": mixed_rows}
+
+
 def report() -> None:
     """Write the result file from the students' own."""
-    rows = [row for path in sorted(FOLDER.glob("rows-*.json")) for row in json.loads(path.read_text())]
+    paths = [path for kind in MEASUREMENTS for path in sorted(FOLDER.glob(f"{kind}-*.json"))]
+    rows = [row for path in paths for row in json.loads(path.read_text()) if row["samples"]]
     result = {
         "table": "drift",
         "code_revision": REVISION,
@@ -240,14 +262,15 @@ def main() -> None:
     if options.what == "report":
         report()
         return
-    for task, domain in ((task, domain) for task, domains in TASKS.items() for domain in domains):
-        path = FOLDER / f"rows-{task}-{domain}.json"
+    students = [(task, domain) for task, domains in TASKS.items() for domain in domains]
+    for (kind, make), (task, domain) in product(MEASUREMENTS.items(), students):
+        path = FOLDER / f"{kind}-{task}-{domain}.json"
         if path.exists():
             continue
         if time.perf_counter() - start > options.seconds:
             raise SystemExit("to be continued")
-        write_json(path, list(rows_of_student(task, domain)))
-        print(task, domain, f"{time.perf_counter() - start:.0f} s", flush=True)
+        write_json(path, list(make(task, domain)))
+        print(kind, task, domain, f"{time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,22 @@ def drift_rates_table() -> str:
     return "\n".join(lines)
 
 
+def drift_mixed_table() -> str:
+    """Detection of samples with some foreign texts, a row per share."""
+    rows = [row for row in _rows() if row["design"] == "mixed"]
+    if not rows:
+        return NOT_MEASURED
+    tasks = {task: title for task, title in TASKS.items() if any(row["task"] == task for row in rows)}
+    lines = [f"| foreign texts in 200 | {' | '.join(tasks.values())} |", "|---" * (1 + len(tasks)) + "|"]
+    for share in sorted({row["share"] for row in rows}):
+        cells = [_rate(row for row in rows if (row["task"], row["share"]) == (task, share)) for task in tasks]
+        lines.append(f"| {share:.0%} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _rate(rows: Iterable[Row]) -> str:
-    drifted, samples = (sum(row[name] for row in rows) for name in ("drifted", "samples"))
+    counts = [(row["drifted"], row["samples"]) for row in rows]
+    drifted, samples = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
     return f"{drifted / samples:.1%} ({drifted:,} of {samples:,})" if samples else "–"
 
 

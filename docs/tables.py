@@ -18,7 +18,7 @@ from accuracy_tables import (
     thirty_table,
     vader_table,
 )
-from drift_tables import drift_pairs_table, drift_rates_table
+from drift_tables import drift_mixed_table, drift_pairs_table, drift_rates_table
 from fairness_tables import alike_table, chosen_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 from trust_tables import (
@@ -214,6 +214,7 @@ TABLES = {
     "estimators": estimators_table,
     "drift rates": drift_rates_table,
     "drift pairs": drift_pairs_table,
+    "drift mixed": drift_mixed_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
