@@ -1,4 +1,4 @@
-"""Whether texts are still of the domain that a student was made for: its reference, and the test against it."""
+"""Drift detection: aggregates of a student's target texts, and the test of new texts against them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from distilshift.scan.drift_reference import MIN_TEXTS, REFERENCE, VERSION, chec
 from distilshift.shift_tests import counts_p_value, mean_p_value
 from distilshift.types import Drift, Statistic
 
-# Texts of the reference for each dimension of the projection: fewer leave its covariance unknown.
+# Reference texts required per dimension of the projection, to estimate its covariance.
 _TEXTS_PER_DIMENSION = 4
-# Of the random tables of the tests: the same texts give the same answer.
+# Seed of the Monte Carlo tests: the same texts always give the same result.
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a student says of texts that it was not trained on, or of others like them.
+    """A student's predictions for texts.
 
     Attributes:
         classes: (texts,) predicted class numbers.
@@ -105,8 +105,8 @@ def make_reference(
 
     Args:
         projected: of the texts.
-        unknown: (texts,) whether a text has a piece that the tokenizer does not know.
-        outputs: what the student says of texts like new ones; fewer than 50 of them count as None.
+        unknown: (texts,) whether each text has a piece that the tokenizer does not know.
+        outputs: predictions for texts on which the student is no better than on new ones; fewer than 50 count as None.
         classes: number of classes.
 
     Returns:
@@ -195,7 +195,7 @@ def compare(
     label_names: Sequence[str],
     level: float,
 ) -> Drift:
-    """Test whether new texts are of the reference's domain.
+    """Test whether new texts come from the same domain as the reference.
 
     Each statistic has a test of its own; Holm's method over all of them keeps the probability of any false alarm at
     `level`, however they depend on each other.
@@ -255,7 +255,7 @@ def _of_texts(reference: Reference, projected: Projected, unknown: NDArray[np.bo
 def _of_outputs(
     classes: NDArray[np.int64], confidence: Histogram, outputs: Outputs, label_names: Sequence[str]
 ) -> list[_Test]:
-    """The tests of the predictions; of the class shares, the class whose share moved most is named."""
+    """Return the tests of the predictions, named after the class whose share moved most."""
     now = np.bincount(outputs.classes, minlength=len(classes))
     shares, shares_now = classes / classes.sum(), now / now.sum()
     most = int(np.abs(shares_now - shares).argmax())

@@ -172,7 +172,7 @@ class Predictor:
         text_column: str = TEXT_COLUMN,
         pair_column: str | None = None,
     ) -> Drift:
-        """Test whether texts are still of the domain that the student was made for.
+        """Test whether texts still come from the domain that the student was made for.
 
         Args:
             texts: at least 50, as of `probabilities`.
@@ -184,8 +184,8 @@ class Predictor:
 
         Raises:
             DataError: there are too few texts, or as of `probabilities`.
-            ConfigError: an option is out of its range, or the student reads another number of windows than its bundle
-                says, so that its outputs differ from the reference's.
+            ConfigError: an option is out of its range, or `max_windows` differs from the bundle's, so that predictions
+                cannot be compared with the reference's.
             BundleError: the bundle has no reference, or it is damaged.
         """
         from distilshift.data.sample import reservoir  # here: predicting does without them
@@ -205,13 +205,15 @@ class Predictor:
         from distilshift.drift import read_reference
 
         if self._source is None:
-            raise BundleError("there is no reference to compare texts with", fix="make the Predictor with load")
+            raise BundleError(
+                "there is no reference to compare texts with", fix="create the Predictor with Predictor.load"
+            )
         folder, options = self._source
         manifest = read_manifest(folder, "student")
         own = int((manifest.runtime or {}).get("max_windows", 1))
         if options["max_windows"] not in (0, own):
             raise ConfigError(
-                "drift compares outputs for texts that are read in other windows",
+                "drift needs texts to be read in the same windows as those of the reference",
                 expected=f"max_windows {own}, as in the bundle",
                 got=str(options["max_windows"]),
                 fix="load the student without max_windows",

@@ -38,7 +38,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Statistic:
-    """One property of texts, compared with a student's reference.
+    """One statistic of the texts, compared with the student's reference.
 
     Attributes:
         name: words (distance of the mean word projection from the reference's, beside the one expected by chance),
@@ -59,7 +59,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Drift:
-    """Whether texts are still of the domain that a student was made for.
+    """Result of comparing new texts with a student's target texts.
 
     Attributes:
         drifted: whether any statistic moved.

@@ -94,7 +94,7 @@ def test_a_student_without_a_reference_predicts_and_says_what_to_do(tmp_path: Pa
 
 def test_a_predictor_without_a_bundle_is_refused(student_bundle: Path):
     network = load_network(student_bundle, read_manifest(student_bundle))
-    with pytest.raises(BundleError, match="with load"):
+    with pytest.raises(BundleError, match=r"with Predictor\.load"):
         Predictor(network, ["a", "b"]).drift(SAME)
 
 
@@ -217,6 +217,13 @@ def test_outputs_are_of_held_out_texts_and_of_repeated_ones_at_the_same_rate():
     assert ((rows < 2500).sum(), (rows >= 2500).sum()) == (250, 75)
     assert held_out[rows[rows < 2500]].all()
     assert len(rows_like_new(corpus, np.zeros(len(corpus), bool), 0)) == 0
+
+
+def test_outputs_of_a_corpus_of_repeated_texts_are_of_a_sample():
+    corpus = open_corpus([f"text {number}" for number in range(2000)] + ["yes"] * 30_000, AdaptConfig())
+    rows = rows_like_new(corpus, held_out_mask(corpus), 0)
+    assert len(rows) == 1000
+    assert 0.9 < (rows >= 2000).mean() < 0.97  # 3,000 of 3,200
 
 
 def test_a_reservoir_chooses_each_item_equally_often():

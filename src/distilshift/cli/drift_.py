@@ -32,11 +32,12 @@ _NO_OUTPUTS = (
 @config_options(DriftConfig)
 @click.pass_context
 def command(context: click.Context, student: str, texts: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Test whether TEXTS are still of the domain that a STUDENT bundle was made for, without PyTorch.
+    """Test whether TEXTS still come from the domain that a STUDENT bundle was made for, without PyTorch.
 
-    TEXTS is a file, several, a folder or a glob of them, or - for standard input, as of predict; at least 50 texts.
+    TEXTS is a file (formats as for predict), several files, a folder, a glob, or - for standard input. At least 50
+    texts are needed.
 
-    The exit code is 0 if they are, 1 if they have drifted, and 2 after an error.
+    The exit code is 0 if no drift is found, 1 if the texts have drifted, and 2 after an error.
     """
     config = resolve(DriftConfig, chosen(options))
     from distilshift.predict import Predictor

@@ -33,16 +33,18 @@ def training_rows(held_out: NDArray[np.bool_]) -> NDArray[np.int64] | None:
 
 
 def rows_like_new(texts: Corpus, held_out: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """Return the numbers of texts for which the student's outputs are those that it has for new texts of the domain.
+    """Return the numbers of texts on which the student is as accurate and as confident as on new ones.
 
-    These are the texts that are held out, and the same share of those that occur several times: the student is trained
-    on them, and new texts repeat them, too. None if no text is held out.
+    These are the held-out texts, and the same share of the texts that occur several times: the student is trained on
+    the latter, but new texts repeat them as well. At most MAX_HELD_OUT in all; empty if no text is held out.
     """
     _, places, counts = np.unique(_keys(texts), return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[places] > 1)
     share = held_out.sum() / max(1, len(texts) - len(repeated))
-    chosen = np.random.default_rng(seed).permutation(repeated)[: round(share * len(repeated))]
-    return np.sort(np.concatenate([np.flatnonzero(held_out), chosen]))
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(repeated)[: round(share * len(repeated))]
+    both = np.concatenate([np.flatnonzero(held_out), chosen])
+    return np.sort(generator.permutation(both)[:MAX_HELD_OUT])
 
 
 def _keys(texts: Corpus) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""`reference.json`, what `drift` compares new texts with: its exact content, before anything computes with it."""
+"""Validation of `reference.json`, the aggregates of target texts that `drift` compares new texts with."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from distilshift.scan.refusal import brief, require_whole, unsafe
 REFERENCE = "reference.json"
 VERSION = 1
 MAX_REFERENCE_BYTES = 256 * 1024
-# Fewer texts give no reference: their aggregates would say something of single texts.
+# Aggregates of fewer texts would reveal something about single texts.
 MIN_TEXTS, MAX_TEXTS = 50, 10**8
 MAX_DIMENSIONS, MAX_EDGES, MAX_CLASSES = 64, 9, 10_000
-# Digits of a number; more would be room for something else, and no test needs them.
+# Significant digits of a number: enough for the tests, and little room to hide anything.
 _DIGITS = 5
 _MAX_NUMBER = 1e6
 _PARTS = {
