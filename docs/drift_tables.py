@@ -77,9 +77,10 @@ def drift_pairs_table() -> str:
         domains = list(dict.fromkeys(row["domain"] for row in found))
         if not domains:
             continue
-        lines = [f"| student of | {' | '.join(domains)} |", "|---" * (1 + len(domains)) + "|"]
+        others = sorted({row["other"] for row in found})
+        lines = [f"| student of | {' | '.join(others)} |", "|---" * (1 + len(others)) + "|"]
         for domain in domains:
             cells = {row["other"]: f"{row['drifted'] / row['samples']:.0%}" for row in found if row["domain"] == domain}
-            lines.append(f"| {domain} | {' | '.join(cells.get(other, '–') for other in domains)} |")
+            lines.append(f"| {domain} | {' | '.join(cells.get(other, '–') for other in others)} |")
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, "Share of samples of 200 texts that raise an alarm; false alarms on the diagonal."])
