@@ -18,6 +18,7 @@ STAGES = {
     "pareto": config.ParetoConfig,
     "evaluate": config.EvaluateConfig,
     "predict": config.PredictConfig,
+    "drift": config.DriftConfig,
     "demo": config.DemoConfig,
 }
 HEAD = """# Options

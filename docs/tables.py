@@ -19,6 +19,7 @@ from accuracy_tables import (
     thirty_table,
     vader_table,
 )
+from drift_tables import drift_mixed_table, drift_pairs_table, drift_rates_table
 from fairness_tables import alike_table, chosen_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 from trust_tables import (
@@ -220,6 +221,9 @@ TABLES = {
     "estimators": estimators_table,
     "abstention": abstention_table,
     "calibration": calibration_table,
+    "drift rates": drift_rates_table,
+    "drift pairs": drift_pairs_table,
+    "drift mixed": drift_mixed_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
@@ -249,6 +253,7 @@ PAGES = (
     "README.md",
     "docs/abstention.md",
     "docs/accuracy.md",
+    "docs/drift.md",
     "docs/edge.md",
     "docs/performance.md",
     "docs/reliability.md",

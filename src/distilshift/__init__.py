@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
+    from distilshift.config import AdaptConfig, DriftConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
     from distilshift.errors import (
         BundleError,
         ConfigError,
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from distilshift.predict import Predictor
     from distilshift.progress import disable_progress_bars, enable_progress_bars
     from distilshift.source import teach
-    from distilshift.types import AdaptResult, ClassRecord, Evaluation, Example, Prediction, TeachResult
+    from distilshift.types import (
+        AdaptResult,
+        ClassRecord,
+        Drift,
+        Evaluation,
+        Example,
+        Prediction,
+        Statistic,
+        TeachResult,
+    )
 
 # onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -46,6 +55,8 @@ _HOMES = {
     "DataError": "errors",
     "DistilshiftError": "errors",
     "DownloadError": "errors",
+    "Drift": "types",
+    "DriftConfig": "config",
     "EstimateError": "errors",
     "EvaluateConfig": "config",
     "Evaluation": "types",
@@ -59,6 +70,7 @@ _HOMES = {
     "Prediction": "types",
     "Predictor": "predict",
     "RunError": "errors",
+    "Statistic": "types",
     "TeachConfig": "config",
     "TeachResult": "types",
     "UnsafeError": "errors",
@@ -82,6 +94,8 @@ __all__ = [
     "DataError",
     "DistilshiftError",
     "DownloadError",
+    "Drift",
+    "DriftConfig",
     "EstimateError",
     "EvaluateConfig",
     "Evaluation",
@@ -95,6 +109,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "RunError",
+    "Statistic",
     "TeachConfig",
     "TeachResult",
     "UnsafeError",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distilshift.bundle import Kind, Manifest, read_manifest, verify
+from distilshift.drift import read_reference
+from distilshift.scan.drift_reference import REFERENCE
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Inspection:
         unlisted: harmless files that it does not list, as `LICENSE`, and folders of such, as `.git/`.
         edited: listed files for people to read that were changed since: the card.
         strict: whether the strict check was made; it has passed then.
+        reference_texts: target texts whose aggregates `drift` compares new texts with; None if the bundle has none.
     """
 
     bundle: Path
@@ -42,6 +45,7 @@ class Inspection:
     unlisted: tuple[str, ...]
     edited: tuple[str, ...]
     strict: bool
+    reference_texts: int | None = None
 
     @property
     def kind(self) -> Kind:
@@ -69,4 +73,5 @@ def inspect(bundle: str | Path, *, strict: bool = False) -> Inspection:
 
         refuse_texts(folder, manifest, verified)
     files = [BundleFile(name, (folder / name).stat().st_size, digest) for name, digest in manifest.files.items()]
-    return Inspection(folder, manifest, tuple(files), verified.unlisted, verified.edited, strict)
+    texts = read_reference(folder, manifest).texts if REFERENCE in manifest.files else None
+    return Inspection(folder, manifest, tuple(files), verified.unlisted, verified.edited, strict, texts)

@@ -111,6 +111,14 @@ class Network:
         values = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": types}
         return {name: np.array([values[name]], np.int64) for name in self._names}
 
+    def has_unknown(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
+        """Return whether each text has a piece that the tokenizer does not know, (texts,).
+
+        Raises:
+            BundleError: the tokenizer fails on one of the texts.
+        """
+        return np.array(self._tokens.has_unknown(examples), bool)
+
     def inputs(self, examples: Sequence[Example]) -> Iterator[dict[str, NDArray[np.int64]]]:
         """Inputs of the network for each window of each text: (1, tokens), without padding."""
         windows = self._tokens.windows(examples)

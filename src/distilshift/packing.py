@@ -12,6 +12,7 @@ from distilshift.config import OnnxChoice
 from distilshift.errors import BundleError, ConfigError
 from distilshift.files import require_apart, require_free
 from distilshift.network import ONNX_FILES
+from distilshift.scan.drift_reference import REFERENCE
 
 # What the network reads beside itself.
 _DEVICE_FILES = ("config.json", "tokenizer.json")
@@ -27,7 +28,8 @@ def pack(student: str | Path, output: str | Path, *, model: OnnxChoice = "auto",
         overwrite: replace a bundle that is there.
 
     Returns:
-        the new bundle: one ONNX file, the tokenizer, the configuration and `distilshift.json`.
+        the new bundle: one ONNX file, the tokenizer, the configuration, `distilshift.json`, and the reference of
+            `drift` if the student has one.
 
     Raises:
         BundleError: not a student bundle, damaged, or without this ONNX file.
@@ -43,10 +45,10 @@ def pack(student: str | Path, output: str | Path, *, model: OnnxChoice = "auto",
     manifest = read_manifest(source, "student")
     runtime = manifest.runtime or {}
     choice = runtime.get("default", "fp32") if model == "auto" else model
-    names = (*_DEVICE_FILES, ONNX_FILES[choice])
+    names = [*_DEVICE_FILES, ONNX_FILES[choice], *([REFERENCE] if REFERENCE in manifest.files else [])]
     if ONNX_FILES[choice] not in manifest.files:
         raise BundleError(f"{source} has no {choice} network", fix="pack the whole student bundle")
-    verify(source, manifest, only=names)
+    verify(source, manifest, only=tuple(names))
     packed = replace(manifest, runtime=runtime | {"default": choice}, files={})
     with new_bundle(target, packed, overwrite) as new:
         for name in names:

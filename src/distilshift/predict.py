@@ -7,21 +7,24 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.bundle import read_manifest
-from distilshift.config import InputConfig, OnnxChoice
+from distilshift.config import DriftConfig, InputConfig, OnnxChoice
 from distilshift.config.base import MAX_BATCH, MAX_THREADS, require_within
 from distilshift.data.check import require_pairs, require_whole_row
 from distilshift.data.given import examples_of
-from distilshift.errors import ConfigError
+from distilshift.errors import BundleError, ConfigError
 from distilshift.metrics import softmax
 from distilshift.network import Network, load_network
-from distilshift.types import Example, Prediction
+from distilshift.types import Drift, Example, Prediction
+
+if TYPE_CHECKING:
+    from distilshift.drift import Reference
 
 # Several batches are sorted by length together, so that each holds texts of like length.
 STREAM_BATCHES = 16
@@ -187,6 +190,64 @@ class Predictor:
             rows = iter(softmax(self._network.logits(usable, batch_size)) if usable else ())
             for item in chunk:
                 yield item, self._prediction(next(rows), required) if item.problem is None else None
+
+    def drift(
+        self,
+        texts: Iterable[Text | Example] | Any,
+        batch_size: int = 32,
+        *,
+        level: float = DriftConfig.level,
+        max_texts: int = DriftConfig.max_texts,
+        text_column: str = TEXT_COLUMN,
+        pair_column: str | None = None,
+    ) -> Drift:
+        """Test whether texts still come from the domain that the student was made for.
+
+        Args:
+            texts: at least 50, as of `probabilities`.
+            batch_size: texts per run of the network.
+            level: probability of a false alarm.
+            max_texts: size of the random sample of the texts that is compared; 0 takes all.
+            text_column: as of `probabilities`.
+            pair_column: as of `probabilities`.
+
+        Raises:
+            DataError: there are too few texts, or as of `probabilities`.
+            ConfigError: an option is out of its range, or `max_windows` differs from the bundle's, so that predictions
+                cannot be compared with the reference's.
+            BundleError: the bundle has no reference, or it is damaged.
+        """
+        from distilshift.data.sample import reservoir  # here: predicting does without them
+        from distilshift.drift import Outputs, compare
+        from distilshift.projection import project
+
+        config = DriftConfig(level=level, max_texts=max_texts, batch_size=batch_size)
+        reference = self._reference()
+        items = map(require_whole_row, self._examples(texts, text_column, pair_column))
+        examples = reservoir(items, config.max_texts, seed=0)
+        require_pairs(examples, self._pair_column)
+        outputs = Outputs.of(self.probabilities(examples, batch_size))
+        unknown = self._network.has_unknown(examples)
+        return compare(reference, project(examples), unknown, outputs, self.label_names, config.level)
+
+    def _reference(self) -> Reference:
+        from distilshift.drift import read_reference
+
+        if self._source is None:
+            raise BundleError(
+                "there is no reference to compare texts with", fix="create the Predictor with Predictor.load"
+            )
+        folder, options = self._source
+        manifest = read_manifest(folder, "student")
+        own = int((manifest.runtime or {}).get("max_windows", 1))
+        if options["max_windows"] not in (0, own):
+            raise ConfigError(
+                "drift needs texts to be read in the same windows as those of the reference",
+                expected=f"max_windows {own}, as in the bundle",
+                got=str(options["max_windows"]),
+                fix="load the student without max_windows",
+            )
+        return read_reference(folder, manifest)
 
     def _examples(self, texts: Any, text_column: str, pair_column: str | None) -> Iterator[Example]:
         return examples_of(texts, text_column, pair_column or self._pair_column)

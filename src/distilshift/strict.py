@@ -16,6 +16,7 @@ from distilshift.bundle import MANIFEST, Manifest, Statistics, Verified, read_ma
 from distilshift.card import earlier_wording, student_card, teacher_card
 from distilshift.config import AdaptConfig, ImportConfig, TeachConfig
 from distilshift.errors import LeakError
+from distilshift.scan.drift_reference import REFERENCE
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES
 from distilshift.scan.refusal import brief
@@ -79,14 +80,14 @@ def refuse_texts(bundle: Path, manifest: Manifest, verified: Verified) -> None:
 
 def findings(bundle: Path, manifest: Manifest) -> Iterator[str]:
     """What a verified bundle has that distilshift would not have put there, each in a few words."""
-    allowed = _FILES | set(NETWORKS if manifest.kind == "student" else ())
+    allowed = _FILES | {*NETWORKS, REFERENCE} if manifest.kind == "student" else _FILES
     yield from (f"the file {name}" for name in sorted(manifest.files) if name not in allowed)
     yield from _in_manifest(bundle, manifest)
     for name in sorted(manifest.files):
         if name == TRAINING_LOG:
             entry = foreign_value(read_object(bundle / name, MAX_CONFIG_BYTES))
             yield from () if entry is None else (f"{name}: an entry that is not losses, {brief(entry)}",)
-        elif name.endswith(".json") and name != _TOKENIZER:
+        elif name.endswith(".json") and name not in (_TOKENIZER, REFERENCE):  # a scan has looked at all of the latter
             yield from _long_values(read_object(bundle / name, MAX_CONFIG_BYTES), name, len(manifest.label_names))
     yield from _in_tokenizer(bundle)
     yield from in_tensors(bundle, manifest)

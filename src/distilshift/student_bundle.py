@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
@@ -19,6 +20,9 @@ from distilshift.bundle import Manifest, new_bundle
 from distilshift.card import student_card
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus
+from distilshift.data.held_out import rows_like_new
+from distilshift.data.sample import random_mask
+from distilshift.drift import Outputs, make_reference, reference_json
 from distilshift.encoder import Classifier
 from distilshift.errors import ModelError
 from distilshift.estimates import no_estimate_reason, student_estimate
@@ -29,9 +33,11 @@ from distilshift.judging import Judgement, given_target
 from distilshift.mapped import map_arrays
 from distilshift.metrics import agreement, softmax
 from distilshift.network import ONNX_FILES, Network, OnnxName
+from distilshift.projection import project
 from distilshift.quantise import quantise
 from distilshift.risk_coverage import estimated_curve
 from distilshift.run import RunDirectory
+from distilshift.scan.drift_reference import REFERENCE
 from distilshift.stage import versions
 from distilshift.static_student import windows_read
 from distilshift.student_warnings import student_warnings
@@ -45,6 +51,8 @@ log = logging.getLogger("distilshift")
 
 # Target texts that int8 and the teacher are compared on: as many as settle a share near 0.99 to a third of a point.
 SAMPLE_TEXTS = 1000
+# Target texts that `drift` compares new ones with.
+REFERENCE_TEXTS = 5000
 # Texts that the exported network is held against PyTorch on; a wrong graph is wrong on the first of them.
 PARITY_TEXTS = 32
 PARITY_TOLERANCE = 1e-3
@@ -100,6 +108,7 @@ def write_student(
             _write_compact(new / "tokenizer.json")
         summary = _measure(new, made, teacher, config) | {"words_weight": _words_weight(run)}
         summary["size_bytes"] = device_bytes(new, summary["default"])
+        _write_reference(new, made, summary, config.seed)
         sampled = min(len(made.corpus), SAMPLE_TEXTS)
         weights = teacher.config.get("class_weights", "none")
         summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics, weights)
@@ -148,15 +157,9 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     student, corpus = made.student, made.corpus
     sample = np.random.default_rng(config.seed).permutation(len(corpus))[:SAMPLE_TEXTS]
     texts = corpus.at(sample)
-    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
-
     # A static student reads as much in one go as others do in windows.
     most = windows_read(student.model, config.max_windows)
-
-    def opener(path: Path, threads: int, windows: int = most) -> Network:
-        allowed = threads or torch.get_num_threads()  # all that this run may have, which need not be all there are
-        return Network(path, tokenizer, student.tokenizer.pad_token_id, allowed, windows)
-
+    opener = _opener(folder, student, most)
     exported = folder / ONNX_FILES["fp32"]
     parity = _parity(student, texts[:PARITY_TEXTS], opener(exported, 0, windows=1))
     fp32 = opener(exported, 0).logits(texts)
@@ -192,6 +195,29 @@ def _abstention(logits: NDArray[np.float32], estimate: dict[str, Any]) -> RiskCo
     """The risk-coverage curve of the network that a device runs, by default, from its logits (texts, classes)."""
     interval = estimate["estimated_accuracy_interval"]
     return estimated_curve(logits, interval and interval[0], estimate["estimated_accuracy_reason"])
+
+
+def _opener(folder: Path, student: Classifier, most: int) -> Callable[..., Network]:
+    """Return a function that opens an ONNX file of the student, which reads up to `most` windows unless told."""
+    tokenizer = load_tokenizer(folder / "tokenizer.json", student.max_length, student.model.config.to_dict())
+
+    def opener(path: Path, threads: int, windows: int = most) -> Network:
+        allowed = threads or torch.get_num_threads()  # all that this run may have, which need not be all there are
+        return Network(path, tokenizer, student.tokenizer.pad_token_id, allowed, windows)
+
+    return opener
+
+
+def _write_reference(folder: Path, made: Distilled, summary: dict[str, Any], seed: int) -> None:
+    """Write what `drift` compares new texts with; nothing if there are too few texts."""
+    student, corpus = made.student, made.corpus
+    network = _opener(folder, student, summary["max_windows"])(folder / ONNX_FILES[summary["default"]], 0)
+    texts = list(corpus.only(random_mask(len(corpus), REFERENCE_TEXTS, seed)))
+    like_new = corpus.at(rows_like_new(corpus, made.held_out, seed))
+    outputs = Outputs.of(softmax(network.logits(like_new))) if like_new else None
+    reference = make_reference(project(texts), network.has_unknown(texts), outputs, len(student.label_names))
+    if reference is not None:
+        (folder / REFERENCE).write_text(json.dumps(reference_json(reference)) + "\n", encoding="utf-8")
 
 
 def _words_weight(run: RunDirectory) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,16 @@ class TextTokens:
                 self._add(sides, found)
         return found
 
+    def has_unknown(self, examples: Sequence[Example]) -> list[bool]:
+        """Return whether each text has a piece, in its windows, that the tokenizer does not know.
+
+        Raises:
+            BundleError: the tokenizer fails on one of the texts.
+        """
+        windows = self.windows(examples)
+        rows, unknown = iter(windows.ids), self._unknown_id
+        return [any([unknown in ids for ids in islice(rows, count)]) for count in windows.counts]
+
     def _sides(self, examples: Sequence[Example]) -> Iterator[Rows]:
         """Token ids of each text, or of both texts of each pair, without special tokens."""
         if self._memory is not None and all([item.pair is None for item in examples]):
@@ -88,6 +99,14 @@ class TextTokens:
             found.ids.append(ids)
             found.type_ids.append(types)
         found.counts.append(len(windows))
+
+    @cached_property
+    def _unknown_id(self) -> int | None:
+        """The id of the unknown piece; None where every byte has a piece."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        if model.get("unk_id") is not None:
+            return int(model["unk_id"])
+        return self._tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else None
 
     @cached_property
     def _from_end(self) -> bool:

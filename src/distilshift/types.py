@@ -44,6 +44,48 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Statistic:
+    """One statistic of the texts, compared with the student's reference.
+
+    Attributes:
+        name: words (distance of the mean word projection from the reference's, beside the one expected by chance),
+            length (median, in words and punctuation marks), unknown pieces (share of texts with one), the share of a
+            class (the one that moved most), or confidence (median).
+        reference: its value for the target texts that the student was made from.
+        now: its value for the new texts.
+        p_value: probability of a difference at least as large if nothing has changed.
+        moved: whether it moved, by Holm's method over all statistics.
+    """
+
+    name: str
+    reference: float
+    now: float
+    p_value: float
+    moved: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Result of comparing new texts with a student's target texts.
+
+    Attributes:
+        drifted: whether any statistic moved.
+        p_value: of all statistics together: the smallest p-value times their number, 1 at most.
+        level: probability of a false alarm.
+        texts: new texts that were compared.
+        reference_texts: target texts that they were compared with.
+        statistics: the tests. Class shares and confidence are absent if no target texts were held out from training.
+    """
+
+    drifted: bool
+    p_value: float
+    level: float
+    texts: int
+    reference_texts: int
+    statistics: tuple[Statistic, ...]
+
+
+@dataclass(frozen=True)
 class ClassRecord:
     """A class of a teacher.
 

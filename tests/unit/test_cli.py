@@ -331,7 +331,7 @@ def test_numbers_are_written_though_nobody_reads_them(student_bundle: Path, sour
     assert json.loads((tmp_path / "out.json").read_text())["examples"] == 200
 
 
-@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 8), ("teacher_bundle", 6)])
+@pytest.mark.parametrize(("kind", "files"), [("student_bundle", 9), ("teacher_bundle", 6)])
 def test_inspect_verifies_and_shows(run_cli: Any, request: pytest.FixtureRequest, kind: str, files: int):
     bundle = request.getfixturevalue(kind)
     done = run_cli("inspect", bundle)

@@ -27,7 +27,7 @@ def test_a_packed_student_predicts_the_same(kind: str, choice: Any, tmp_path: Pa
     bundle = request.getfixturevalue(kind)
     device = distilshift.pack(bundle, tmp_path / "device", model=choice)
     files = {path.relative_to(device).as_posix() for path in device.rglob("*") if path.is_file()}
-    assert files == {"distilshift.json", "config.json", "tokenizer.json", ONNX_FILES[choice]}
+    assert files == {"distilshift.json", "config.json", "tokenizer.json", "reference.json", ONNX_FILES[choice]}
     found = distilshift.inspect(device, strict=True)
     assert (found.kind, found.unlisted, found.edited) == ("student", (), ())
     expected = Predictor.load(bundle, model=choice).probabilities(TEXTS)

@@ -14,6 +14,7 @@ from rich.text import Text
 from distilshift.bundle import CARD
 from distilshift.cli.options import printable
 from distilshift.inspection import Inspection, inspect
+from distilshift.scan.drift_reference import REFERENCE
 
 
 @click.command(name="inspect")
@@ -43,6 +44,8 @@ def _show(found: Inspection) -> None:
     console.print(table)
     used = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     console.print(Text(printable(f"seed {manifest.seed}, versions {used}")))
+    if found.reference_texts is not None:
+        console.print(f"{REFERENCE}: aggregates of {found.reference_texts:,} target texts, for distilshift drift")
 
 
 def _notes(found: Inspection) -> list[str]:

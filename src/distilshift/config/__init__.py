@@ -15,6 +15,7 @@ from distilshift.config.base import (
 from distilshift.config.rules import require_compatible, require_used
 from distilshift.config.stages import (
     DemoConfig,
+    DriftConfig,
     EvaluateConfig,
     ImportConfig,
     OnnxChoice,
@@ -30,6 +31,7 @@ __all__ = [
     "AdaptConfig",
     "DemoConfig",
     "Distillation",
+    "DriftConfig",
     "EvaluateConfig",
     "ImportConfig",
     "InputConfig",

@@ -116,6 +116,18 @@ class PredictConfig(InputConfig, RuntimeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DriftConfig(InputConfig):
+    """Options of `drift`."""
+
+    level: Annotated[float, Ge(0.001), Lt(1)] = option(0.01, "Probability of a false alarm.")
+    max_texts: Annotated[int, Ge(0)] = option(
+        1000, "Compare a random sample of this many texts; 0: all. More texts reveal smaller changes."
+    )
+    batch_size: Annotated[int, Ge(1), Le(MAX_BATCH)] = option(32, "Texts per run of the network.")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(1, "CPU threads; 0 takes all cores.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
     """Options of `evaluate`."""
 

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+def reservoir(items: Iterable[T], count: int, seed: int) -> list[T]:
+    """Choose `count` items at random in one pass, or all where there are no more; 0 chooses all.
+
+    Source: Vitter 1985, algorithm R.
+    """
+    generator, chosen = np.random.default_rng(seed), []  # type: np.random.Generator, list[T]
+    for number, item in enumerate(items):
+        if not count or number < count:
+            chosen.append(item)
+        elif (place := int(generator.integers(number + 1))) < count:
+            chosen[place] = item
+    return chosen
 
 
 def random_mask(size: int, count: int, seed: int) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distilshift.scan.drift_reference import REFERENCE, check_reference
 from distilshift.scan.json_file import read_object
 from distilshift.scan.model_config import MAX_CONFIG_BYTES, check_model_config, check_tokenizer_config
 from distilshift.scan.names import REDIRECTING, SENTENCEPIECE, require_no_archive
@@ -28,6 +29,8 @@ def check_file(path: Path) -> None:
         check_model_config(path)
     elif path.name == "tokenizer.json":
         check_tokenizer(path)
+    elif path.name == REFERENCE:
+        check_reference(path)
     elif path.suffix == ".json":
         check_tokenizer_config(path)
     elif path.suffix == ".safetensors":
