@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
+    from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, ParetoConfig, QueryConfig, TeachConfig
     from distilshift.errors import (
         BundleError,
         ConfigError,
@@ -30,8 +30,17 @@ if TYPE_CHECKING:
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.progress import disable_progress_bars, enable_progress_bars
+    from distilshift.querying import query
     from distilshift.source import teach
-    from distilshift.types import AdaptResult, ClassRecord, Evaluation, Example, Prediction, TeachResult
+    from distilshift.types import (
+        AdaptResult,
+        ClassRecord,
+        Evaluation,
+        Example,
+        Prediction,
+        QueryResult,
+        TeachResult,
+    )
 
 # onnxruntime reports its use to Microsoft, on Linux too, unless this is set before it is loaded; your own value wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -58,6 +67,8 @@ _HOMES = {
     "ParetoConfig": "config",
     "Prediction": "types",
     "Predictor": "predict",
+    "QueryConfig": "config",
+    "QueryResult": "types",
     "RunError": "errors",
     "TeachConfig": "config",
     "TeachResult": "types",
@@ -70,6 +81,7 @@ _HOMES = {
     "inspect": "inspection",
     "pack": "packing",
     "pareto": "front",
+    "query": "querying",
     "teach": "source",
 }
 
@@ -94,6 +106,8 @@ __all__ = [
     "ParetoConfig",
     "Prediction",
     "Predictor",
+    "QueryConfig",
+    "QueryResult",
     "RunError",
     "TeachConfig",
     "TeachResult",
@@ -106,6 +120,7 @@ __all__ = [
     "inspect",
     "pack",
     "pareto",
+    "query",
     "teach",
 ]
 

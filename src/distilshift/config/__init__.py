@@ -20,6 +20,7 @@ from distilshift.config.stages import (
     OnnxChoice,
     ParetoConfig,
     PredictConfig,
+    QueryConfig,
     RuntimeConfig,
     TeachConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "ParetoConfig",
     "Precision",
     "PredictConfig",
+    "QueryConfig",
     "RuntimeConfig",
     "Size",
     "StageConfig",
