@@ -155,10 +155,11 @@ def _result(path: Path, found: Draw, pool: Pool, label_names: Sequence[str]) -> 
     named = ", ".join(f"{name} {count}" for name, count in predicted.items())
     earlier = f", after {len(found.asked_weights):,} before" if len(found.asked_weights) else ""
     explanation = (
-        f"Chose {len(found.weights):,} of {texts:,} texts ({found.groups:,} without near copies){earlier}. By predicted "
-        f"class: {named}. Every kind of text is covered; uncertain and typical texts, and those of rare classes, were "
-        f"likelier to be drawn. A row stands for {weights.min():.0f} to {weights.max():.0f} texts (1 / inclusion); all "
-        f"answers together measure as precisely as {effective:.0f} random ones."
+        f"Chose {len(found.weights):,} of {texts:,} texts ({found.groups:,} without near copies){earlier}. "
+        f"By predicted class: {named}. "
+        f"Every kind of text is covered; uncertain and typical texts, and those of rare classes, were likelier to be "
+        f"drawn. A row stands for {weights.min():.0f} to {weights.max():.0f} texts (1 / inclusion); all answers "
+        f"together measure as precisely as {effective:.0f} random ones."
     )
     return QueryResult(
         output=path,

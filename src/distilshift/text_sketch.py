@@ -29,7 +29,7 @@ LONGEST_RUN, MIN_SHARED = 3, 0.43
 # 0.998. Source: Broder 1997; Leskovec, Rajaraman and Ullman 2014, chapter 3.
 HASHES, BAND = 64, 2
 _CHUNK_TEXTS = 1024
-_SECOND_TEXT = np.uint64(0x9E3779B97F4A7C15)
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # of the golden ratio
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ class Words:
     Attributes:
         hashes: (words,) uint64; the second text of a pair has others.
         offsets: (texts + 1,) text i has the words offsets[i] to offsets[i + 1].
+        seconds: (texts,) uint64; of the second text of a pair as a whole, 0 if there is none.
     """
 
     hashes: Hashes
     offsets: NDArray[np.int64]
+    seconds: Hashes
 
     def chunks(self) -> Iterator[tuple[Hashes, NDArray[np.int64]]]:
         """Words of about a thousand texts at a time, and for each word the number of its text in the chunk."""
@@ -53,12 +55,18 @@ class Words:
 
 def hashed_words(examples: Iterable[Example]) -> Words:
     """Hash the words of texts; case and punctuation around a word make no difference."""
-    codes, ends = array("q"), array("q", [0])
+    codes, ends, seconds = array("q"), array("q", [0]), array("q")
     for item in examples:
+        second = _codes(item.pair or "")
         codes.extend(_codes(item.text))
-        codes.extend(~code for code in _codes(item.pair or ""))
+        codes.extend(~code for code in second)
         ends.append(len(codes))
-    return Words(_mixed(np.frombuffer(codes, np.int64).astype(np.uint64)), np.frombuffer(ends, np.int64))
+        seconds.append(zlib.crc32(np.array(second)) if second else 0)
+    return Words(_mixed(_unsigned(codes)), np.frombuffer(ends, np.int64), _mixed(_unsigned(seconds)))
+
+
+def _unsigned(values: array[int]) -> Hashes:
+    return np.frombuffer(values, np.int64).astype(np.uint64)
 
 
 def _codes(text: str) -> list[int]:
@@ -109,9 +117,14 @@ def _once(hashes: Hashes, numbers: NDArray[np.int64]) -> tuple[Hashes, NDArray[n
 def near_copy_groups(words: Words) -> NDArray[np.int64]:
     """A number for each text, (texts,), the same for near copies: the index of the first of them.
 
-    All texts of a group are near copies of its first one, so that chains end there.
+    All texts of a group are near copies of its first one, so that chains end there. Those of pairs have the same second
+    text: with another one, the first text may have another label.
     """
-    signatures = np.concatenate([_signatures(*chunk) for chunk in words.chunks()])
+    found_signatures, start = [], 0
+    for hashes, numbers in words.chunks():
+        found_signatures.append(_signatures(hashes, numbers, words.seconds[start:]))
+        start += len(found_signatures[-1])
+    signatures = np.concatenate(found_signatures)
     texts = np.arange(len(signatures))
     first = texts.copy()
     for band in range(0, HASHES, BAND):
@@ -127,18 +140,19 @@ def near_copy_groups(words: Words) -> NDArray[np.int64]:
     return first
 
 
-def _signatures(hashes: Hashes, numbers: NDArray[np.int64]) -> NDArray[np.uint32]:
+def _signatures(hashes: Hashes, numbers: NDArray[np.int64], seconds: Hashes) -> NDArray[np.uint32]:
     """The least of each of `HASHES` functions over the runs of words of each text, (texts, HASHES)."""
     runs, owners, run, owner = [hashes], [numbers], hashes, numbers
     for length in range(1, LONGEST_RUN):
         whole = owner[:-1] == numbers[length:]
-        run = _mixed(run[:-1] * _SECOND_TEXT + hashes[length:])
+        run = _mixed(run[:-1] * _ODD + hashes[length:])
         owner = owner[:-1]
         runs.append(run[whole])
         owners.append(owner[whole])
     every, whose = np.concatenate(runs), np.concatenate(owners)
     order = np.argsort(whose, kind="stable")
-    every, starts = every[order], np.searchsorted(whose[order], np.arange(int(numbers[-1]) + 1))
+    every = _mixed(every ^ seconds[whose])[order]
+    starts = np.searchsorted(whose[order], np.arange(int(numbers[-1]) + 1))
     factors = _mixed(np.arange(1, HASHES + 1, dtype=np.uint64)) | np.uint64(1)
     found = np.empty((len(starts), HASHES), np.uint32)
     for column, factor in enumerate(factors):

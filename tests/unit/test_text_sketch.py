@@ -73,6 +73,11 @@ def test_a_pair_is_not_its_texts_exchanged_or_joined():
     )[1:] == [1, 2, 0]
 
 
+def test_a_text_beside_another_second_text_is_another_question():
+    long = " ".join(VOCABULARY[:12])
+    assert groups((long, "battery"), (long + " too", "Battery."), (long, "screen")) == [0, 0, 2]
+
+
 def test_scripts_without_spaces_are_read_by_character():
     review = "这家酒店的房间很干净服务也很好早餐非常丰富"
     assert groups(review, review.replace("很好", "很棒"), "电脑屏幕坏了客服不理我要求退货") == [0, 0, 2]
