@@ -122,8 +122,15 @@ def bundle_outputs(
     windows = classifier.windows(examples, max_windows)
     store = TokenStore.from_rows(windows.ids, windows.type_ids, classifier.tokenizer.pad_token_id)
     with cpu_threads(threads), progress.stage("reading", len(store)) as advance:
-        device, options = torch.device("cpu"), {"batch_size": batch_size, "features": features, "advance": advance}
-        found = forward_all(classifier, store, device, nullcontext, **options)
+        found = forward_all(
+            classifier,
+            store,
+            torch.device("cpu"),
+            nullcontext,
+            batch_size=batch_size,
+            features=features,
+            advance=advance,
+        )
     if len(store) == len(examples):
         return found
     counts = np.array(windows.counts)

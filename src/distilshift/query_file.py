@@ -84,7 +84,8 @@ def open_query_file(path: Path, texts: Sequence[Example], count: int) -> QueryFi
 def _rows(path: Path, texts: Sequence[Example]) -> list[Mapping[str, Any]]:
     paired = texts[0].pair is not None
     config = InputConfig(pair_column=PAIR if paired else None, quoting="csv", max_chars=0)
-    found, seen = [], set()
+    found: list[Mapping[str, Any]] = []
+    seen = set()
     for place, item in enumerate(iter_examples([path], config, keep_columns=True), 1):
         row = {TEXT: item.text} | ({PAIR: item.pair} if paired else {}) | dict(item.columns or {})
         if missing := [name for name in (ROW, LABEL, INCLUSION) if name not in row]:
@@ -136,7 +137,9 @@ def write_query_file(file: QueryFile, inclusion: Sequence[float], added: Sequenc
     Raises:
         OutputError: the file changed since, or cannot be written.
     """
-    rows = [row | {INCLUSION: chance} for row, chance in zip(file.rows, inclusion, strict=True)] + list(added)
+    rows = [dict(row) | {INCLUSION: chance} for row, chance in zip(file.rows, inclusion, strict=True)] + list(
+        map(dict, added)
+    )
     paired = any(PAIR in row for row in rows)
     own = [name for name in OWN if paired or name != PAIR]
     others = [name for name in (file.rows[0] if file.rows else ()) if name not in own]

@@ -104,7 +104,7 @@ def _chance(weight: float) -> float:
 def _file_rows(
     found: Draw, pool: Pool, examples: Sequence[Example], label_names: Sequence[str]
 ) -> list[Mapping[str, Any]]:
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for place, row in enumerate(found.batch.rows):
         item, probabilities = examples[row], pool.probabilities[row]
         suggestion = label_names[int(probabilities.argmax())]
@@ -133,11 +133,11 @@ def reason(batch: Candidates, place: int, weight: float, suggestion: str) -> str
     """
     parts = []
     if batch.uncertainty[place] >= _TOLD:
-        parts.append(f"less sure than {100 * batch.uncertainty[place]:.0f} % of texts")
+        parts.append(f"the model is surer of {100 * batch.uncertainty[place]:.0f} % of the texts")
     if batch.scarcity[place] >= 1.5:
         parts.append(f"few texts look like {suggestion}")
-    if batch.copies[place] > 1:
-        parts.append(f"has {batch.copies[place] - 1} near copies")
+    if others := int(batch.copies[place]) - 1:
+        parts.append(f"has {others} near {'copy' if others == 1 else 'copies'}")
     if batch.density[place] >= _TOLD:
         parts.append("much like many others")
     if batch.novelty[place] >= _TOLD:

@@ -11,6 +11,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def hashed_words(examples: Iterable[Example]) -> Words:
         codes.extend(_codes(item.text))
         codes.extend(~code for code in second)
         ends.append(len(codes))
-        seconds.append(zlib.crc32(np.array(second)) if second else 0)
+        seconds.append(zlib.crc32(np.array(second).tobytes()) if second else 0)
     return Words(_mixed(_unsigned(codes)), np.frombuffer(ends, np.int64), _mixed(_unsigned(seconds)))
 
 
@@ -160,6 +161,6 @@ def _signatures(hashes: Hashes, numbers: NDArray[np.int64], seconds: Hashes) -> 
     return found
 
 
-def _alike(signatures: NDArray[np.uint32], some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether texts share so many features as near copies do, by the share of equal MinHash values."""
+def _alike(signatures: NDArray[np.uint32], some: Any, others: Any) -> NDArray[np.bool_]:
+    """Whether texts, by index, have as much in common as near copies, by the share of equal MinHash values."""
     return (signatures[some] == signatures[others]).mean(axis=-1) >= MIN_SHARED

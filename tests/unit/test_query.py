@@ -153,4 +153,4 @@ def test_reasons_are_in_plain_words(student_bundle: Path, tmp_path: Path):
     reasons = {row["text"]: row["reason"] for row in table(tmp_path / "a.csv")}
     assert "has 2 near copies" in reasons["good film"]
     assert reasons["good film"].endswith("stands for 3 texts")
-    assert any("less sure than " in reason for reason in reasons.values())
+    assert any("the model is surer of " in reason for reason in reasons.values())
