@@ -28,7 +28,7 @@ WIDTH = 256
 LONGEST_RUN, MIN_SHARED = 3, 0.43
 # MinHash values of a text, compared in bands of two: texts that share 0.43 meet in one of 32 bands with probability
 # 0.998. Source: Broder 1997; Leskovec, Rajaraman and Ullman 2014, chapter 3.
-HASHES, BAND = 64, 2
+HASHES = 64
 _CHUNK_TEXTS = 1024
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # of the golden ratio
 
@@ -121,19 +121,16 @@ def near_copy_groups(words: Words) -> NDArray[np.int64]:
     All texts of a group are near copies of its first one, so that chains end there. Those of pairs have the same second
     text: with another one, the first text may have another label.
     """
-    found_signatures, start = [], 0
+    parts, start = [], 0
     for hashes, numbers in words.chunks():
-        found_signatures.append(_signatures(hashes, numbers, words.seconds[start:]))
-        start += len(found_signatures[-1])
-    signatures = np.concatenate(found_signatures)
+        parts.append(_signatures(hashes, numbers, words.seconds[start:]))
+        start += len(parts[-1])
+    signatures = np.concatenate(parts)
     texts = np.arange(len(signatures))
     first = texts.copy()
-    for band in range(0, HASHES, BAND):
-        keys = signatures[:, band : band + BAND]
-        _, inverse = np.unique(keys, axis=0, return_inverse=True)
-        leaders = np.full(len(texts), len(texts))
-        np.minimum.at(leaders, inverse.ravel(), texts)
-        found = leaders[inverse.ravel()]
+    for keys in signatures.view(np.uint64).T:  # two values of 32 bits are a band
+        _, places, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        found = places[inverse]
         first = np.where((found < first) & _alike(signatures, texts, found), found, first)
     for text in np.flatnonzero(first != texts):  # ascending: the first ones are settled before those that follow them
         leader = first[first[text]]
