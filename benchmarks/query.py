@@ -33,13 +33,11 @@ DESIGNS: dict[str, Emphasis | None] = {
     "random": None,
     "query": Emphasis(),
     TWO_BATCHES: Emphasis(),
-    "spread alone": Emphasis(1, 1, 1, 0, 1),
+    "spread alone": Emphasis(1, 1, 0, 1),
     "no uncertainty": Emphasis(uncertainty=1),
     "uncertainty 10": Emphasis(uncertainty=10),
-    "no density": Emphasis(density=1),
-    "density 4": Emphasis(density=4),
     "no equal classes": Emphasis(equal_classes=0),
-    "sharp": Emphasis(uncertainty=20, density=4, equal_texts=0.1),
+    "sharp": Emphasis(uncertainty=20, equal_texts=0.1),
 }
 
 

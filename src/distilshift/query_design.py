@@ -1,10 +1,11 @@
 """Draw the texts to ask a person about: useful to train on, and a probability sample to measure with.
 
 Every text has a known, positive chance of being drawn, so answers weighted by its inverse estimate accuracy and class
-shares without bias. The chance is larger for uncertain and for typical texts, and each predicted class gets its part.
+shares without bias. The chance is larger for uncertain texts, and each predicted class gets its part.
 Texts are laid in a row in which similar ones are neighbors, and drawn at equal steps of accumulated chance from a
 random start (systematic sampling with unequal probabilities: Madow 1949; Tillé 2006, chapter 7). So every kind of text
-is covered, and two neighbors are hardly ever drawn together.
+is covered, and two neighbors are hardly ever drawn together. Dense regions get as many draws as they have texts; a larger
+chance for typical texts made estimates worse and corrected labels no better (benchmarks/LOG.md).
 
 Later batches are drawn from the rest, with any chances; weights are combined as in `combined_weights`.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distilshift.similarity_order import Cells, similarity_cells
+from distilshift.similarity_order import similarity_order
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -30,15 +31,14 @@ class Emphasis:
     """What makes a text likelier to be drawn; chosen in benchmarks/query.py.
 
     Attributes:
-        uncertainty, density, novelty: by what factor the most uncertain text is likelier to be drawn than the surest,
-            the most typical one than the least, and the one least like any asked text than the one most like them.
+        uncertainty, novelty: by what factor the most uncertain text is likelier to be drawn than the surest one, and
+            the one least like any asked text than the one most like them.
         equal_classes: part of the draw that is shared equally by the predicted classes, rather than by their texts.
         equal_texts: part of the draw that goes to all texts alike: no weight exceeds the mean by more than its inverse
             (defensive importance sampling: Hesterberg 1995).
     """
 
     uncertainty: float = 4.0
-    density: float = 2.0
     novelty: float = 2.0
     equal_classes: float = 0.5
     equal_texts: float = 0.25
@@ -66,7 +66,7 @@ class Candidates:
     Attributes:
         rows: (candidates,) indices of the texts.
         copies: (candidates,) texts of its group, itself included.
-        uncertainty, density, novelty: (candidates,) ranks from 0, least, to 1.
+        uncertainty, novelty: (candidates,) ranks from 0, least, to 1.
         scarcity: (candidates,) by what its predicted class is drawn more often than by its texts' number.
         sizes: (candidates,) to which chances of being drawn are proportional.
     """
@@ -74,7 +74,6 @@ class Candidates:
     rows: Indices
     copies: Indices
     uncertainty: Floats
-    density: Floats
     novelty: Floats
     scarcity: Floats
     sizes: Floats
@@ -119,10 +118,10 @@ def draw(
     rows = _one_of_each(numbers, np.unique(numbers[asked]), generator)
     count = min(count, len(rows))
     share = batch_share(len(copies), len(copies) - len(rows), count)
-    cells = similarity_cells(pool.vectors[rows], pool.probabilities[rows].argmax(axis=1))
-    candidates = _candidates(pool, rows, copies[numbers[rows]], asked, cells, emphasis)
+    order = similarity_order(pool.vectors[rows], pool.probabilities[rows].argmax(axis=1))
+    candidates = _candidates(pool, rows, copies[numbers[rows]], asked, emphasis)
     inclusion = inclusion_probabilities(candidates.sizes, count, np.minimum(1.0, share * candidates.copies))
-    drawn = cells.order[systematic(inclusion[cells.order], generator.random())]
+    drawn = order[systematic(inclusion[order], generator.random())]
     drawn = drawn[spread_order(len(drawn), generator)]
     batch = candidates.only(drawn)
     weights, kept = combined_weights(share, batch.copies / inclusion[drawn], asked_weights, copies[numbers[asked]])
@@ -136,13 +135,10 @@ def _one_of_each(groups: Indices, without: Indices, generator: np.random.Generat
     return np.sort(shuffled[first[~np.isin(found, without)]])
 
 
-def _candidates(
-    pool: Pool, rows: Indices, copies: Indices, asked: Indices, cells: Cells, emphasis: Emphasis
-) -> Candidates:
+def _candidates(pool: Pool, rows: Indices, copies: Indices, asked: Indices, emphasis: Emphasis) -> Candidates:
     probabilities, vectors = pool.probabilities[rows], pool.vectors[rows]
     ranks = {
         "uncertainty": _ranks(-probabilities.max(axis=1)),
-        "density": _ranks(cells.density),
         "novelty": _ranks(-_nearest(vectors, pool.vectors[asked])),
     }
     useful = copies.astype(np.float64)

@@ -138,8 +138,6 @@ def reason(batch: Candidates, place: int, weight: float, suggestion: str) -> str
         parts.append(f"few texts look like {suggestion}")
     if others := int(batch.copies[place]) - 1:
         parts.append(f"has {others} near {'copy' if others == 1 else 'copies'}")
-    if batch.density[place] >= _TOLD:
-        parts.append("much like many others")
     if batch.novelty[place] >= _TOLD:
         parts.append("unlike the texts asked before")
     return "; ".join(
@@ -157,7 +155,7 @@ def _result(path: Path, found: Draw, pool: Pool, label_names: Sequence[str]) -> 
     explanation = (
         f"Chose {len(found.weights):,} of {texts:,} texts ({found.groups:,} without near copies){earlier}. "
         f"By predicted class: {named}. "
-        f"Every kind of text is covered; uncertain and typical texts, and those of rare classes, were likelier to be "
+        f"Every kind of text is covered; uncertain texts, and those of rare classes, were likelier to be "
         f"drawn. A row stands for {weights.min():.0f} to {weights.max():.0f} texts (1 / inclusion); all answers "
         f"together measure as precisely as {effective:.0f} random ones."
     )

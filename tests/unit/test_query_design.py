@@ -20,7 +20,7 @@ from distilshift.query_design import (
     spread_order,
     systematic,
 )
-from distilshift.similarity_order import similarity_cells
+from distilshift.similarity_order import similarity_order
 from distilshift.text_sketch import unit_vectors
 
 NONE = np.zeros(0, np.int64)
@@ -98,7 +98,7 @@ def test_weights_are_never_below_one_text():
     for batches in ((5, 20), (20, 5), (26, 1), (13, 14)):
         asked, weights = NONE, NO_WEIGHTS
         for count in batches:
-            found = draw(pool(30), asked, weights, count, 3, Emphasis(uncertainty=50, density=20, equal_texts=0.01))
+            found = draw(pool(30), asked, weights, count, 3, Emphasis(uncertainty=50, equal_texts=0.01))
             asked = np.concatenate([asked, found.batch.rows])
             weights = np.concatenate([found.asked_weights, found.weights])
             assert weights.min() >= 1 - 1e-9
@@ -120,9 +120,9 @@ def test_each_predicted_class_and_each_cluster_is_asked_about():
     assert equal > 1.5 * np.mean(sized)
 
 
-@pytest.mark.parametrize("name", ["uncertainty", "density", "novelty"])
+@pytest.mark.parametrize("name", ["uncertainty", "novelty"])
 def test_an_emphasis_makes_its_texts_likelier(name: str):
-    texts, neutral = pool(), Emphasis(1, 1, 1, 0, 0)
+    texts, neutral = pool(), Emphasis(1, 1, 0, 0)
     asked, weights = (np.arange(6, 90, 12), np.full(7, 90 / 7)) if name == "novelty" else (NONE, NO_WEIGHTS)
 
     def mean_rank(emphasis: Emphasis) -> float:
@@ -135,7 +135,7 @@ def test_an_emphasis_makes_its_texts_likelier(name: str):
 def test_a_draw_spreads_over_similar_texts_better_than_chance():
     """Distances from each text to the nearest one that was drawn: smaller, if the draw covers the space."""
     texts = pool(300)
-    even = Emphasis(1, 1, 1, 0, 1)
+    even = Emphasis(1, 1, 0, 1)
 
     def uncovered(rows: NDArray[np.int64]) -> float:
         return float((1 - (texts.vectors @ texts.vectors[rows].T).max(axis=1)).mean())
@@ -207,16 +207,9 @@ def test_the_effective_size_is_that_of_equal_weights():
 def test_neighbors_in_the_order_are_similar_and_classes_stay_together():
     texts = pool(400, classes=4)
     classes = np.arange(400) % 2  # two clusters each
-    cells = similarity_cells(texts.vectors, classes)
-    assert sorted(cells.order) == list(range(400))
-    assert (np.diff(classes[cells.order]) != 0).sum() == 1
-    ordered = texts.vectors[cells.order]
+    order = similarity_order(texts.vectors, classes)
+    assert sorted(order) == list(range(400))
+    assert (np.diff(classes[order]) != 0).sum() == 1
+    ordered = texts.vectors[order]
     near = (ordered[1:] * ordered[:-1]).sum(axis=1).mean()
     assert near > (ordered[7:] * ordered[:-7]).sum(axis=1).mean() > (texts.vectors @ texts.vectors.T).mean() + 0.1
-
-
-def test_density_is_that_of_the_nearest_texts():
-    vectors = unit_vectors(np.array([[1, 0], [1, 0.01], [1, 0.02], [-1, 0.5]]))
-    density = similarity_cells(vectors, np.zeros(4, np.int64)).density
-    assert density.argmin() == 3
-    assert density[0] == pytest.approx((vectors @ vectors[0])[1:].mean(), abs=1e-6)
