@@ -4,8 +4,8 @@ Every text has a known, positive chance of being drawn, so answers weighted by i
 shares without bias. The chance is larger for uncertain texts, and each predicted class gets its part.
 Texts are laid in a row in which similar ones are neighbors, and drawn at equal steps of accumulated chance from a
 random start (systematic sampling with unequal probabilities: Madow 1949; Tillé 2006, chapter 7). So every kind of text
-is covered, and two neighbors are hardly ever drawn together. Dense regions get as many draws as they have texts; a larger
-chance for typical texts made estimates worse and corrected labels no better (benchmarks/LOG.md).
+is covered, and two neighbors are hardly ever drawn together. Dense regions get as many draws as they have texts; a
+larger chance for typical texts made estimates worse and corrected labels no better (benchmarks/LOG.md).
 
 Later batches are drawn from the rest, with any chances; weights are combined as in `combined_weights`.
 """
