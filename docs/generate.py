@@ -17,6 +17,7 @@ STAGES = {
     "adapt": config.AdaptConfig,
     "pareto": config.ParetoConfig,
     "evaluate": config.EvaluateConfig,
+    "query": config.QueryConfig,
     "predict": config.PredictConfig,
     "drift": config.DriftConfig,
     "demo": config.DemoConfig,

@@ -7,7 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilshift.config import AdaptConfig, DriftConfig, EvaluateConfig, ImportConfig, ParetoConfig, TeachConfig
+    from distilshift.config import (
+        AdaptConfig,
+        DriftConfig,
+        EvaluateConfig,
+        ImportConfig,
+        ParetoConfig,
+        QueryConfig,
+        TeachConfig,
+    )
     from distilshift.errors import (
         BundleError,
         ConfigError,
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from distilshift.pipeline import adapt
     from distilshift.predict import Predictor
     from distilshift.progress import disable_progress_bars, enable_progress_bars
+    from distilshift.querying import query
     from distilshift.source import teach
     from distilshift.types import (
         AdaptResult,
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
         Evaluation,
         Example,
         Prediction,
+        QueryResult,
         Statistic,
         TeachResult,
     )
@@ -69,6 +79,8 @@ _HOMES = {
     "ParetoConfig": "config",
     "Prediction": "types",
     "Predictor": "predict",
+    "QueryConfig": "config",
+    "QueryResult": "types",
     "RunError": "errors",
     "Statistic": "types",
     "TeachConfig": "config",
@@ -82,6 +94,7 @@ _HOMES = {
     "inspect": "inspection",
     "pack": "packing",
     "pareto": "front",
+    "query": "querying",
     "teach": "source",
 }
 
@@ -108,6 +121,8 @@ __all__ = [
     "ParetoConfig",
     "Prediction",
     "Predictor",
+    "QueryConfig",
+    "QueryResult",
     "RunError",
     "Statistic",
     "TeachConfig",
@@ -121,6 +136,7 @@ __all__ = [
     "inspect",
     "pack",
     "pareto",
+    "query",
     "teach",
 ]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.bundle import Manifest, read_manifest, verify
-from distilshift.config import AdaptConfig, EvaluateConfig, overlaid
+from distilshift.config import AdaptConfig, EvaluateConfig, RuntimeConfig, overlaid
 from distilshift.data.check import require_pairs
 from distilshift.data.labelled import read_any_labelled
 from distilshift.data.labels import is_number, sorted_labels
@@ -48,7 +48,7 @@ def evaluate(bundle: str | Path, data: Any, config: EvaluateConfig | None = None
     settings = overlaid(EvaluateConfig, config, options)
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    _require_own_form(folder, manifest, settings)
+    require_own_form(folder, manifest, settings)
     curve = RiskCoverage.from_json((manifest.runtime or {}).get("abstention"))
     required = required_confidence(curve, settings.min_accuracy, settings.abstain_below)
     examples, labels = labelled_examples(manifest, data, settings)
@@ -71,7 +71,12 @@ def labelled_examples(
     return examples, _label_ids(examples, manifest.label_names, where)
 
 
-def _require_own_form(bundle: Path, manifest: Manifest, config: EvaluateConfig) -> None:
+def require_own_form(bundle: Path, manifest: Manifest, config: RuntimeConfig) -> None:
+    """Refuse the choice of an ONNX file for a teacher.
+
+    Raises:
+        ConfigError: the bundle is a teacher, and `model` is not auto.
+    """
     if manifest.kind == "teacher" and config.model != "auto":
         raise ConfigError(
             f"{bundle} is a teacher, which has no {config.model} network",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
+from distilshift import progress
 from distilshift.data.batch import TokenStore, sorted_batches
 from distilshift.data.windows import mean_over_windows
 from distilshift.encoder import Classifier, final_linear, head_inputs, load_classifier
@@ -96,18 +97,47 @@ def _as_precise(inputs: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[s
 def bundle_logits(
     bundle: Path, max_length: int, examples: Sequence[Example], batch_size: int, threads: int = 0, max_windows: int = 1
 ) -> NDArray[np.float32]:
-    """Logits (texts, classes) of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number.
+    """Logits (texts, classes) of a bundle's PyTorch model; arguments and values as of `bundle_outputs`."""
+    return bundle_outputs(bundle, max_length, examples, batch_size, threads, max_windows)["logits"]
 
-    Of a text that is read in windows, the log of their mean probabilities, as of `predict.Network.logits`.
+
+def bundle_outputs(
+    bundle: Path,
+    max_length: int,
+    examples: Sequence[Example],
+    batch_size: int,
+    threads: int = 0,
+    max_windows: int = 1,
+    features: bool = False,
+) -> dict[str, NDArray[np.float32]]:
+    """Outputs of a bundle's PyTorch model, on the CPU in fp32; 0 threads leaves PyTorch's number.
+
+    Of a text that is read in windows: the log of their mean probabilities, as of `predict.Network.logits`, and the mean
+    of their features.
+
+    Returns:
+        `logits` (texts, classes) and, if asked for, `features` (texts, width), as of `forward_all`.
     """
     classifier = load_classifier(str(bundle), max_length)
     windows = classifier.windows(examples, max_windows)
     store = TokenStore.from_rows(windows.ids, windows.type_ids, classifier.tokenizer.pad_token_id)
-    with cpu_threads(threads):
-        rows = forward_all(classifier, store, torch.device("cpu"), nullcontext, batch_size=batch_size)["logits"]
-    if len(rows) == len(examples):
-        return rows
-    return np.log(mean_over_windows(softmax(rows), np.array(windows.counts))).astype(np.float32)
+    with cpu_threads(threads), progress.stage("reading", len(store)) as advance:
+        found = forward_all(
+            classifier,
+            store,
+            torch.device("cpu"),
+            nullcontext,
+            batch_size=batch_size,
+            features=features,
+            advance=advance,
+        )
+    if len(store) == len(examples):
+        return found
+    counts = np.array(windows.counts)
+    found["logits"] = np.log(mean_over_windows(softmax(found["logits"]), counts)).astype(np.float32)
+    if features:
+        found["features"] = mean_over_windows(found["features"], counts).astype(np.float32)
+    return found
 
 
 @contextmanager

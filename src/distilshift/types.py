@@ -146,6 +146,33 @@ class AdaptResult:
 
 
 @dataclass(frozen=True)
+class QueryResult:
+    """What `query` asked.
+
+    Attributes:
+        output: the CSV file.
+        rows: numbers of the texts in this batch, from 0, in the order of the file.
+        asked: texts in the file, earlier batches included.
+        texts: texts to choose from, in all.
+        groups: number of groups of near copies among them; one text of each is asked at most.
+        predicted: texts of this batch per predicted class.
+        weights: how many texts each row of the file stands for: the smallest and the largest number.
+        effective_answers: number of random answers that would measure as precisely, if all rows are answered.
+        explanation: why these texts, in sentences.
+    """
+
+    output: Path
+    rows: tuple[int, ...]
+    asked: int
+    texts: int
+    groups: int
+    predicted: dict[str, int]
+    weights: tuple[float, float]
+    effective_answers: float
+    explanation: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Numbers of one bundle on one labelled file.
 

@@ -21,7 +21,7 @@ from distilshift.bundle import read_manifest
 from distilshift.cli.evaluate_ import _show
 from distilshift.cli.main import VERBS
 from distilshift.cli.predict_ import _writer
-from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, TeachConfig
+from distilshift.config import AdaptConfig, EvaluateConfig, ImportConfig, PredictConfig, QueryConfig, TeachConfig
 from distilshift.errors import ConfigError, DataError, OutputError
 from distilshift.types import Evaluation, Example
 
@@ -32,6 +32,7 @@ CONFIGS = {
     "adapt": AdaptConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "query": QueryConfig,
 }
 
 

@@ -112,7 +112,8 @@ def _option(field: Field[Any], hint: Any) -> Callable[[Command], Command]:
     if get_origin(hint) is tuple:
         return click.option(flag, field.name, type=param_type(get_args(hint)[0]), multiple=True, help=help_text)
     shown = "" if field.default is None else f" Default: {field.default}."
-    return click.option(flag, field.name, type=param_type(hint), default=None, help=help_text + shown)
+    flags = [short, flag] if (short := field.metadata["short"]) else [flag]
+    return click.option(*flags, field.name, type=param_type(hint), default=None, help=help_text + shown)
 
 
 def param_type(hint: Any) -> click.ParamType:

@@ -21,6 +21,7 @@ from distilshift.config.stages import (
     OnnxChoice,
     ParetoConfig,
     PredictConfig,
+    QueryConfig,
     RuntimeConfig,
     TeachConfig,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "ParetoConfig",
     "Precision",
     "PredictConfig",
+    "QueryConfig",
     "RuntimeConfig",
     "Size",
     "StageConfig",

@@ -24,7 +24,7 @@ C = TypeVar("C", bound="StageConfig")
 MAX_SEED, MAX_THREADS, MAX_BATCH, MAX_CHARS = 2**32 - 1, 4_096, 1_000_000, 2**31 - 1
 
 
-def option(default: Any, help: str, read: Callable[[Any], Any] | None = None) -> Any:
+def option(default: Any, help: str, read: Callable[[Any], Any] | None = None, short: str | None = None) -> Any:
     """A dataclass field whose help text feeds `--help` and the reference docs.
 
     Args:
@@ -32,8 +32,9 @@ def option(default: Any, help: str, read: Callable[[Any], Any] | None = None) ->
         help: what it does.
         read: turns Python values of other types, such as a mapping, into the string that the field holds; of
             `config.readers`.
+        short: one-letter flag of the command line, such as "-n".
     """
-    return field(default=default, metadata={"help": help, "read": read})
+    return field(default=default, metadata={"help": help, "read": read, "short": short})
 
 
 def _is_path(value: str) -> bool:

@@ -135,6 +135,15 @@ class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryConfig(InputConfig, RuntimeConfig):
+    """Options of `query`: choose the texts most worth labeling."""
+
+    count: Annotated[int, Ge(1)] = option(50, "Texts to ask about.", short="-n")
+    threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads; 0 takes all cores.")
+    seed: Annotated[int, Ge(0), Le(MAX_SEED)] = option(0, "Seed of the draw.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoConfig(StageConfig):
     """Options of `demo`; everything else is the stages' own default."""
 
