@@ -17,7 +17,10 @@ from distilshift.cli.verbosity import with_verbosity
 from distilshift.errors import DistilshiftError, missing_extra
 
 # In the order a newcomer meets them; each lives in `distilshift.cli.<verb>_`, imported when needed.
-VERBS = tuple("demo teach import adapt pareto evaluate query predict drift inspect pack bench".split())
+VERBS = (
+    *("demo", "teach", "import", "adapt", "pareto", "evaluate"),
+    *("query", "predict", "drift", "inspect", "pack", "bench"),
+)
 # What an option takes stands behind its help: a column of its own leaves too little room for names on 80 characters.
 click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_long", "opt_short", "help"]
 click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "required", "default", "envvar", "deprecated"]
