@@ -26,6 +26,7 @@ LAYERS: list[list[set[str]]] = [
     [{"network"}],
     [
         {"predict"},
+        {"target_labels", "measured", "few_labels"},
         {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
         {"unknown"},
     ],
@@ -67,7 +68,7 @@ LAYERS: list[list[set[str]]] = [
     [{"second_opinion", "near_copies"}, {"parts"}],
     [{"views"}],
     [{"methods"}],
-    [{"judging"}],
+    [{"judging"}, {"relabelling"}],
     [
         {"source", "supervised"},
         {"importing"},
