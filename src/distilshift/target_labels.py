@@ -41,7 +41,8 @@ class LabelledTexts:
         name: how messages call their source.
         examples: texts with their labels.
         classes: (texts,) int64, class numbers of the teacher.
-        inclusion: (texts,) float64, the probability with which each text was drawn to be labelled, above 0, at most 1.
+        inclusion: (texts,) float64, above 0: the probability with which each text was drawn to be labelled. After
+            several batches of `query` its inverse is the weight of the text, which may be below 1.
     """
 
     name: str
@@ -175,16 +176,16 @@ def _once(examples: Sequence[Example], name: str) -> list[Example]:
 
 
 def _inclusion(example: Example, name: str) -> float:
-    """The probability in the column `inclusion`; 1 where there is no such column."""
+    """The value in the column `inclusion`; 1 where there is no such column."""
     raw = (example.columns or {}).get("inclusion", 1.0)
     try:
         value = float(raw)
     except (TypeError, ValueError):
         value = math.nan
-    if not 0 < value <= 1:
+    if not 0 < value < math.inf:
         raise DataError(
-            f"{name}: the column inclusion has something else than probabilities",
-            expected="a number above 0, at most 1, beside each label, as `distilshift query` writes it",
+            f"{name}: the column inclusion has something else than positive numbers",
+            expected="a number above 0 beside each label, as `distilshift query` writes it",
             got=f"{shown(raw)} beside {shown(example.text)}",
             fix="restore the values, or remove the column if the texts were chosen at random",
         )

@@ -75,7 +75,7 @@ def test_labels_move_the_texts_that_have_none_and_their_spans(lesson: Lessons, t
     found = lesson(labels=str(label_file(tmp_path / "l.csv", swap=True)))
     for view, before in zip(found, plain, strict=True):
         kept = taught(view, TEXTS).argmax(axis=1) == taught(before, TEXTS).argmax(axis=1)
-        assert kept[LABELS:].mean() < 0.5
+        assert kept[LABELS:].mean() < 0.8
 
 
 def test_labelled_texts_that_are_new_are_learned_from_too(lesson: Lessons, tmp_path: Path):

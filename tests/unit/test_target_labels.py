@@ -72,7 +72,7 @@ def test_any_other_file_is_read_by_the_options(tmp_path: Path):
         ([*rows(12), "text number 30,neutral"], "text,label", "labels that the bundle does not know.*got neutral"),
         ([row.replace(",p", ",P") for row in rows(12)], "text,label", "--label-names.*Positive=positive"),
         (rows(12), "text,klass", "no label column.*--label-column"),
-        ([f"{row},1.5" for row in rows(12)], "text,label,inclusion", "inclusion.*probabilities.*'1.5'"),
+        ([f"{row},-1.5" for row in rows(12)], "text,label,inclusion", "inclusion.*positive numbers.*'-1.5'"),
         ([f"{row},0" for row in rows(12)], "text,label,inclusion", "inclusion"),
         ([f"{row}," for row in rows(12)], "text,label,inclusion", "inclusion"),
     ],
