@@ -1,7 +1,6 @@
 """Measure what 10 to 200 labels of the target are worth to the labels that a student learns from.
 
-    python benchmarks/few_labels.py LAB                   # outputs of teachers as benchmarks/label_lab.py keeps them
-    python benchmarks/few_labels.py --teacher TEACHER --texts LABELLED.jsonl.gz LAB    # makes one such file first
+    python benchmarks/few_labels.py LAB     # the folder that benchmarks/label_lab.py fills
 
 Labels are drawn at random from a target's training texts, many times. Of each draw: how much more accurate are the
 teacher's labels of the other texts once they are corrected, does the interval of the measured accuracy hold, and how
@@ -11,7 +10,6 @@ accurate is a classifier that learns from the labels alone (logistic regression 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -25,40 +23,36 @@ from sklearn.linear_model import LogisticRegression
 
 from common import RESULTS, REVISION, hardware
 from distilshift.bundle import read_manifest
-from distilshift.encoder import load_classifier, scale_logits
+from distilshift.encoder import load_classifier
 from distilshift.few_labels import Similarity, fit_correction
 from distilshift.files import write_json
-from distilshift.inference import forward_all
 from distilshift.measured import weighted_accuracy
+from distilshift.middle_states import middle_states
 from distilshift.target_labels import TargetLabels
 from distilshift.types import Example
 
 COUNTS = (10, 25, 50, 100, 200)
-TEXTS = 1_600
 
 
-def outputs_of(bundle: Path, texts: Path) -> dict[str, NDArray[Any]]:
-    """A teacher's logits and features of labelled texts, and the features of its encoder as it was before."""
-    manifest = read_manifest(bundle, "teacher")
-    with gzip.open(texts, "rt", encoding="utf-8") as file:
-        rows = [
-            row for row in map(json.loads, file) if row["split"] == "train" and row["label"] in manifest.label_names
-        ]
-    examples = [Example(row["text"], row.get("pair")) for row in rows[:TEXTS]]
-    found: dict[str, NDArray[Any]] = {}
-    for name, source in (("teacher", str(bundle)), ("base", manifest.base_model)):
-        classifier = load_classifier(source, manifest.max_length, manifest.label_names)
-        if name == "teacher":
-            scale_logits(classifier.model, manifest.temperature)
-        store = classifier.tokenise(examples)
-        seen = forward_all(classifier, store, torch.device("cpu"), nullcontext, features=True)
-        if name == "teacher":
-            found |= {"whole": seen["logits"], "features": seen["features"]}
-        else:
-            found["base"] = seen["features"]
-    labels = np.array([manifest.label_names.index(row["label"]) for row in rows[:TEXTS]])
-    statistics = json.dumps({"temperature": manifest.temperature})
-    return found | {"labels": labels, "statistics": np.array(statistics)}
+def middle_of(lab: Path, path: Path) -> NDArray[np.float32]:
+    """Middle states of a task's texts in its teacher, kept beside the task."""
+    kept = lab / "middle" / path.name
+    if not kept.exists():
+        bundle = max(
+            (each for each in (lab / "teachers").iterdir() if path.name.startswith(f"{each.name}-")), key=_size
+        )
+        classifier = load_classifier(str(bundle), read_manifest(bundle, "teacher").max_length)
+        with np.load(path, allow_pickle=False) as known:
+            pairs = zip(known["texts"].tolist(), known["pairs"].tolist(), strict=True)
+        store = classifier.tokenise([Example(text, pair or None) for text, pair in pairs])
+        kept.parent.mkdir(exist_ok=True)
+        np.savez_compressed(kept, middle=middle_states(classifier, store, torch.device("cpu"), nullcontext))
+    with np.load(kept, allow_pickle=False) as found:
+        return np.asarray(found["middle"])
+
+
+def _size(path: Path) -> int:
+    return len(path.name)
 
 
 def draws(size: int, count: int, times: int) -> Iterator[NDArray[np.int64]]:
@@ -68,9 +62,9 @@ def draws(size: int, count: int, times: int) -> Iterator[NDArray[np.int64]]:
         yield rng.permutation(size)[:count]
 
 
-def measure(lab: Any, count: int, times: int) -> dict[str, float]:
+def measure(lab: Any, features: NDArray[np.floating], count: int, times: int) -> dict[str, float]:
     """Means over draws of `count` labels, in points."""
-    truth, features = lab["labels"], lab["features"].astype(np.float64)
+    truth = lab["labels"]
     logits = lab["whole"] / json.loads(str(lab["statistics"]))["temperature"]
     base = lab["base"].astype(np.float64)
     base = (base - base.mean(axis=0)) / (base.std(axis=0) + 0.01 * base.std(axis=0).max())
@@ -98,22 +92,18 @@ def measure(lab: Any, count: int, times: int) -> dict[str, float]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("lab", type=Path, help="folder of npz files")
-    parser.add_argument("--teacher", type=Path, help="a teacher bundle, to add a file")
-    parser.add_argument("--texts", type=Path, help="its target, as of PROTOCOL.md")
+    parser.add_argument("lab", type=Path, help="folder of teachers and their outputs")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--output", type=Path, default=RESULTS / "few-labels.json")
     options = parser.parse_args()
-    if options.teacher:
-        name = f"{options.teacher.name}-{options.texts.name.partition('.')[0]}.npz"
-        np.savez_compressed(options.lab / name, **outputs_of(options.teacher, options.texts))
     result: dict[str, Any] = {"revision": REVISION, "hardware": hardware(), "draws": options.draws, "tasks": {}}
     for path in sorted(options.lab.glob("*.npz")):
         with np.load(path, allow_pickle=False) as lab:
-            arrays = {name: lab[name] for name in ("labels", "whole", "features", "base", "statistics")}
+            arrays = {name: lab[name] for name in ("labels", "whole", "base", "statistics")}
+        features = middle_of(options.lab, path)
         result["tasks"][path.stem] = {}
         for count in COUNTS:
-            row = measure(arrays, count, options.draws)
+            row = measure(arrays, features, count, options.draws)
             result["tasks"][path.stem][str(count)] = {name: round(value, 2) for name, value in row.items()}
             print(path.stem, count, {name: round(value, 1) for name, value in row.items()}, flush=True)
     write_json(options.output, result)

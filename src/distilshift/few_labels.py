@@ -32,8 +32,6 @@ STRENGTHS = (0.0, 1.0, 2.0, 4.0)
 # The prior probability that nothing is to be corrected.
 UNCHANGED = 0.5
 FOLDS = 5
-# Texts this near have the similarity 1/e, as a quantile of the distances between random texts.
-NEAR = 0.05
 ITERATIONS = 100
 TOLERANCE = 0.01
 # The probability that a label is right, for a labelled text.
@@ -159,25 +157,20 @@ def _posterior(options: Sequence[Option], evidence: NDArray[np.float64]) -> NDAr
 
 
 class Similarity:
-    """Similarities of texts by what a network sees of them: exp(-d^2 / h), d^2 the squared distance of directions."""
+    """Cosine similarity of texts, by features of zero mean and unit variance."""
 
-    def __init__(self, sample: Floats, labelled: Floats, seed: int = 0) -> None:
+    def __init__(self, sample: Floats, labelled: Floats) -> None:
         """Learn the scale of the features.
 
         Args:
             sample: features of some texts of the corpus, (texts, width).
             labelled: features of the labelled texts, (labelled, width).
-            seed: of the random pairs that set h.
         """
         values = np.asarray(sample, np.float64)
         deviation = values.std(axis=0)
         # Some features are constant: MiniLM's last LayerNorm has near-zero gammas.
         self._mean, self._scale = values.mean(axis=0), deviation + 0.01 * deviation.max() + LOWEST
         self._labelled = self._directions(labelled)
-        some = np.random.default_rng(seed).permutation(len(values))[:500]
-        pairs = self._directions(values[some])
-        apart = np.maximum(2 - 2 * pairs @ pairs.T, 0)[np.triu_indices(len(some), 1)]
-        self._width = max(float(np.quantile(apart, NEAR)) if len(apart) else 1.0, LOWEST)
 
     def _directions(self, features: Floats) -> NDArray[np.float64]:
         values = (np.asarray(features, np.float64) - self._mean) / self._scale
@@ -185,4 +178,4 @@ class Similarity:
 
     def __call__(self, features: Floats) -> NDArray[np.float64]:
         """Similarities to the labelled texts, (texts, labelled), of features (texts, width)."""
-        return np.exp(-np.maximum(2 - 2 * self._directions(features) @ self._labelled.T, 0) / self._width)
+        return self._directions(features) @ self._labelled.T

@@ -1,7 +1,7 @@
 """Use labelled target texts: correct the labels that a student learns from, and measure how right they are.
 
-`few_labels` has the mathematics. Texts are similar if the teacher, or where it is unknown the student's encoder, sees
-them so.
+`few_labels` has the mathematics, `middle_states` what similarity is taken from: the teacher, or where it is unknown the
+student's encoder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from distilshift import progress
 from distilshift.data.batch import TokenStore
 from distilshift.encoder import Classifier
 from distilshift.few_labels import CERTAINTY, Correction, Similarity, fit_correction
-from distilshift.inference import forward_all
 from distilshift.mapped import Arrays
 from distilshift.measured import Measured, weighted_accuracy
 from distilshift.metrics import softmax
+from distilshift.middle_states import middle_states
 from distilshift.run import RunDirectory
 from distilshift.shards import Rows, shard_spans
 from distilshift.target_labels import TargetLabels
@@ -80,7 +80,7 @@ def relabel(
 
     def compute() -> Arrays:
         chosen = np.random.default_rng(seed).permutation(len(texts))[:SAMPLE_TEXTS]
-        similarity = Similarity(features[chosen], features[labels.rows], seed)
+        similarity = Similarity(features[chosen], features[labels.rows])
         known = {name: rows[labels.rows] / temperature for name, rows in candidates.items()}
         fitted = fit_correction(known, similarity(features[labels.rows]), labels, seed)
         spans = [np.arange(span.start, span.stop) for span in shard_spans(len(texts))]
@@ -117,17 +117,15 @@ def rows_to_learn(rows: NDArray[np.int64] | None, size: int, labels: TargetLabel
 
 
 def _features(reader: Classifier, texts: TokenStore, accelerator: Accelerator, run: RunDirectory) -> Rows:
-    """What the reader's last linear map sees of each text, (texts, width) float16."""
+    """The reader's middle states of each text, (texts, width) float16."""
     device, autocast = accelerator.device, accelerator.autocast
     reader.model.to(device)
     shards = []
     with progress.stage("comparing texts", len(texts)) as advance:
 
         def compute(span: slice) -> Arrays:
-            found = forward_all(
-                reader, texts, device, autocast, features=True, span=span, crew=run.crew, advance=advance
-            )
-            return {"features": found["features"].astype(np.float16)}
+            seen = middle_states(reader, texts, device, autocast, span=span, crew=run.crew, advance=advance)
+            return {"features": seen.astype(np.float16)}
 
         for number, span in enumerate(shard_spans(len(texts))):
             name = f"features-{number}"

@@ -51,6 +51,7 @@ LAYERS: list[list[set[str]]] = [
         {"inspection"},
         {"packing"},
         {"inference"},
+        {"middle_states"},
         {"parallel"},
         {"calibration", "validation"},
         {"student"},
