@@ -9,7 +9,7 @@ b moves the class prior. g is learned from labelled texts and passed on to simil
 are fitted by their mode (MAP), so that with few labels, or labels that the logits explain already, little changes.
 
 How large b and g may be, and which of several predictions is corrected, is not chosen but averaged over: each option
-is weighted by the likelihood that it gives to labels it was not fitted to (cross-validation), times a prior of one half
+is weighted by the likelihood that it gives to labels it was not fitted to (cross-validation), with a prior of one half
 for no correction at all. So labels that prove nothing change nothing. With numpy alone.
 """
 
@@ -32,6 +32,7 @@ STRENGTHS = (0.0, 1.0, 2.0, 4.0)
 # The prior probability that nothing is to be corrected.
 UNCHANGED = 0.5
 FOLDS = 5
+RESAMPLES = 200
 ITERATIONS = 100
 TOLERANCE = 0.01
 # The probability that a label is right, for a labelled text.
@@ -99,7 +100,7 @@ def fit_correction(candidates: Mapping[str, Floats], similarity: Floats, labels:
         candidates: calibrated logits of the labelled texts, (labelled, classes), by name; the first one is the default.
         similarity: of the labelled texts to one another, (labelled, labelled).
         labels: of these texts, in this order.
-        seed: of the folds.
+        seed: of folds and resamples.
     """
     options = [Option(*each) for each in product(candidates, BIASES, STRENGTHS)]
     kernels = np.stack([option.kernel(similarity) for option in options])
@@ -116,9 +117,9 @@ def fit_correction(candidates: Mapping[str, Floats], similarity: Floats, labels:
     held_out = np.empty(predicted.shape[1:])
     for fold in np.unique(folds):
         inside = folds == fold
-        posterior = _posterior(options, evidence[:, ~inside].sum(axis=1))
+        posterior = _posterior(options, evidence[:, ~inside], seed)
         held_out[inside] = np.tensordot(posterior, predicted[:, inside], 1)
-    weights = _posterior(options, evidence.sum(axis=1))
+    weights = _posterior(options, evidence, seed)
     kept = [index for index in np.argsort(-weights) if weights[index] >= 0.01]
     chosen = tuple(options[index] for index in kept)
     dual = _fit(kernels[kept], logits[kept], labels.classes)
@@ -149,11 +150,22 @@ def _fit(kernels: NDArray[np.float64], logits: NDArray[np.float64], classes: NDA
     return inverse @ working
 
 
-def _posterior(options: Sequence[Option], evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the options, summing to 1; half the prior goes to those that change nothing."""
+def _posterior(options: Sequence[Option], evidence: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Weights of the options, summing to 1; half the prior goes to those that change nothing.
+
+    They are averaged over a Bayesian bootstrap of the labels, so that a few of these do not decide alone: pseudo-BMA+
+    of Yao et al. 2018, section 3.4.
+
+    Args:
+        options: what is weighted.
+        evidence: (options, labelled), log-likelihoods of labels that an option was not fitted to.
+        seed: of the bootstrap.
+    """
     plain = np.array([not (o.bias or o.strength) for o in options])
     prior = np.where(plain, UNCHANGED / plain.sum(), (1 - UNCHANGED) / (~plain).sum())
-    return softmax((np.log(prior) + evidence)[None])[0]
+    size = evidence.shape[1]
+    counts = size * np.random.default_rng(seed).dirichlet(np.ones(size), RESAMPLES)
+    return np.asarray(softmax(np.log(prior) + counts @ evidence.T).mean(axis=0))
 
 
 class Similarity:
