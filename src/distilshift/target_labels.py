@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distilshift.config import AdaptConfig
+from distilshift.config import AdaptConfig, InputConfig
 from distilshift.data.corpus import Corpus, extended, plain_digest
 from distilshift.data.formats import read_rows
 from distilshift.data.label_ids import label_ids
@@ -29,8 +30,9 @@ _LOG = logging.getLogger("distilshift")
 MIN_LABELS = 10
 # More cost memory and time that grow with the square and the cube of their number.
 MAX_LABELS = 1_000
-# The columns of a file that `query` wrote, by which it is recognized; its texts are in columns of these names.
+# The columns of a file that `query` wrote, by which it is recognized, and its format, whatever that of the texts is.
 QUERY_COLUMNS = frozenset({"row", "text", "label", "inclusion"})
+QUERY_FORMAT = InputConfig(quoting="csv", max_chars=0)
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,11 @@ def read_target_labels(config: AdaptConfig, names: Sequence[str]) -> LabelledTex
 
 def _labelled(source: Source, name: str, config: AdaptConfig, names: Sequence[str]) -> list[Example]:
     """The rows with a label, in the order of the file, with their other columns."""
-    if _is_query(source, config):
-        with_pair = config.pair_column is not None
-        config = replace(config, text_column="text", pair_column="pair" if with_pair else None, label_column="label")
-    column, namer = config.label_column, LabelNamer(config.label_names, (), names)
-    found = []
-    for number, example in enumerate(iter_examples(source, config, keep_columns=True)):
+    column, reading = config.label_column, config  # type: str, InputConfig
+    if _is_query(source):
+        column, reading = "label", replace(QUERY_FORMAT, pair_column="pair" if config.pair_column else None)
+    namer, found = LabelNamer(config.label_names, (), names), []
+    for number, example in enumerate(iter_examples(source, reading, keep_columns=True)):
         raw = (example.columns or {}).get(column, _ABSENT)
         if raw is _ABSENT:
             raise DataError(
@@ -143,13 +144,15 @@ def _is_blank(raw: Any) -> bool:
     return raw is None or (isinstance(raw, str) and not raw.strip()) or (isinstance(raw, float) and math.isnan(raw))
 
 
-def _is_query(source: Source, config: AdaptConfig) -> bool:
+def _is_query(source: Source) -> bool:
     """Whether `query` wrote the file: it has the columns of one."""
     file = files_of(source)[0]
-    if not str(getattr(file, "name", file)).endswith(".csv"):
+    if not str(file).endswith(".csv"):
         return False
-    first = next(iter(read_rows(file, config, {}, keep=True)), None)
-    return set(getattr(first, "others", {})) >= QUERY_COLUMNS
+    with suppress(DataError):  # whoever reads it reports that
+        first = next(iter(read_rows(file, QUERY_FORMAT, {}, keep=True)), None)
+        return set(getattr(first, "others", {})) >= QUERY_COLUMNS
+    return False
 
 
 def _once(examples: Sequence[Example], name: str) -> list[Example]:

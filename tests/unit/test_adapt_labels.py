@@ -13,6 +13,7 @@ import pytest
 from applicable import applicable
 from distilshift import adapt, learning
 from distilshift.bundle import read_manifest
+from distilshift.card import student_card
 from distilshift.config import AdaptConfig
 from distilshift.errors import ConfigError, DataError, RunError
 from distilshift.relabelling import REPEATS
@@ -115,7 +116,9 @@ def test_the_measured_accuracy_takes_the_estimate_s_place(teacher_bundle: Path, 
     assert f"120 texts, {LABELS} of them labelled" in card
     assert "No label was used" not in card
     assert "is not estimated" not in card
-    assert read_manifest(tmp_path / "s").config["labels"] == "labels.csv"
+    manifest = read_manifest(tmp_path / "s")
+    assert manifest.config["labels"] == "labels.csv"
+    assert card == student_card(manifest, manifest.runtime or {})  # as `inspect --strict` wants it
 
 
 def test_a_stopped_run_is_continued_with_the_same_labels_only(

@@ -50,6 +50,13 @@ def test_a_file_of_query_is_read_by_its_own_columns(tmp_path: Path):
     assert set(found.inclusion) == {0.25}
 
 
+def test_a_file_of_query_is_in_its_own_format_whatever_that_of_the_texts_is(tmp_path: Path):
+    header = "row,text,label,suggestion,confidence,inclusion,reason"
+    lines = [f'{index},"déjà vu,\n""{index}""",positive,negative,0.6,0.25,unsure' for index in range(10)]
+    found = read(tmp_path / "q.csv", lines, header, encoding="latin-1", quoting="none")
+    assert found.examples[3].text == 'déjà vu,\n"3"'
+
+
 def test_any_other_file_is_read_by_the_options(tmp_path: Path):
     found = read(
         tmp_path / "l.csv",
