@@ -15,7 +15,7 @@ for no correction at all. So labels that prove nothing change nothing. With nump
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -76,11 +76,6 @@ class Correction:
     dual: NDArray[np.float64]
     held_out: NDArray[np.float64]
 
-    @property
-    def unchanged(self) -> float:
-        """The weight of options that correct nothing."""
-        return float(sum(w for w, o in zip(self.weights, self.options, strict=True) if not (o.bias or o.strength)))
-
     def apply(self, candidates: Mapping[str, Floats], similarity: Floats) -> NDArray[np.float64]:
         """Return corrected logarithms of probabilities, (texts, classes).
 
@@ -97,12 +92,13 @@ def fit_correction(candidates: Mapping[str, Floats], similarity: Floats, labels:
     """Fit all options to the labels, and weight them by cross-validation.
 
     Args:
-        candidates: calibrated logits of the labelled texts, (labelled, classes), by name; the first one is the default.
+        candidates: calibrated logits of the labelled texts, (labelled, classes), by name; the first one is kept unless
+            labels say otherwise.
         similarity: of the labelled texts to one another, (labelled, labelled).
         labels: of these texts, in this order.
         seed: of folds and resamples.
     """
-    options = [Option(*each) for each in product(candidates, BIASES, STRENGTHS)]
+    options = [Option(*each) for each in product(candidates, BIASES, STRENGTHS)]  # the first one changes nothing
     kernels = np.stack([option.kernel(similarity) for option in options])
     logits = np.stack([np.asarray(candidates[option.candidate], np.float64) for option in options])
     folds = np.random.default_rng(seed).permutation(len(labels)) % min(FOLDS, len(labels))
@@ -117,9 +113,9 @@ def fit_correction(candidates: Mapping[str, Floats], similarity: Floats, labels:
     held_out = np.empty(predicted.shape[1:])
     for fold in np.unique(folds):
         inside = folds == fold
-        posterior = _posterior(options, evidence[:, ~inside], seed)
+        posterior = _posterior(evidence[:, ~inside], seed)
         held_out[inside] = np.tensordot(posterior, predicted[:, inside], 1)
-    weights = _posterior(options, evidence, seed)
+    weights = _posterior(evidence, seed)
     kept = [index for index in np.argsort(-weights) if weights[index] >= 0.01]
     chosen = tuple(options[index] for index in kept)
     dual = _fit(kernels[kept], logits[kept], labels.classes)
@@ -150,20 +146,18 @@ def _fit(kernels: NDArray[np.float64], logits: NDArray[np.float64], classes: NDA
     return inverse @ working
 
 
-def _posterior(options: Sequence[Option], evidence: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Weights of the options, summing to 1; half the prior goes to those that change nothing.
+def _posterior(evidence: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Weights of the options, summing to 1; half the prior goes to the first one, which changes nothing.
 
     They are averaged over a Bayesian bootstrap of the labels, so that a few of these do not decide alone: pseudo-BMA+
     of Yao et al. 2018, section 3.4.
 
     Args:
-        options: what is weighted.
         evidence: (options, labelled), log-likelihoods of labels that an option was not fitted to.
         seed: of the bootstrap.
     """
-    plain = np.array([not (o.bias or o.strength) for o in options])
-    prior = np.where(plain, UNCHANGED / plain.sum(), (1 - UNCHANGED) / (~plain).sum())
-    size = evidence.shape[1]
+    count, size = evidence.shape
+    prior = np.array([UNCHANGED, *[(1 - UNCHANGED) / (count - 1)] * (count - 1)])
     counts = size * np.random.default_rng(seed).dirichlet(np.ones(size), RESAMPLES)
     return np.asarray(softmax(np.log(prior) + counts @ evidence.T).mean(axis=0))
 

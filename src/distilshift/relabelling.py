@@ -81,7 +81,7 @@ def relabel(
     def compute() -> Arrays:
         chosen = np.random.default_rng(seed).permutation(len(texts))[:SAMPLE_TEXTS]
         similarity = Similarity(features[chosen], features[labels.rows])
-        known = {name: rows[labels.rows] / temperature for name, rows in candidates.items()}
+        known = _distinct({name: rows[labels.rows] / temperature for name, rows in candidates.items()})
         fitted = fit_correction(known, similarity(features[labels.rows]), labels, seed)
         spans = [np.arange(span.start, span.stop) for span in shard_spans(len(texts))]
         corrected = np.concatenate(
@@ -133,6 +133,12 @@ def _features(reader: Classifier, texts: TokenStore, accelerator: Accelerator, r
                 advance(span.stop - span.start)
             shards.append(run.arrays(name, partial(compute, span))["features"])
     return Rows(shards)
+
+
+def _distinct(candidates: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The first candidate, and those that differ from it, as they do not where nothing was adapted."""
+    first, *others = candidates.items()
+    return dict([first, *((name, rows) for name, rows in others if not np.allclose(rows, first[1], atol=1e-4))])
 
 
 def _corrected(

@@ -32,7 +32,7 @@ def world(wrong_groups: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArra
 def corrected(
     logits: NDArray[np.float64], features: NDArray[np.float64], truth: NDArray[np.int64], count: int, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Accuracy of the texts without labels before and after, and the weight of no correction."""
+    """Accuracy of the texts without labels before and after, and the weight of no correction at all."""
     rows = np.random.default_rng(seed).permutation(TEXTS)[:count]
     similarity = Similarity(features, features[rows])
     fitted = fit_correction({"in use": logits[rows]}, similarity(features[rows]), labels_of(rows, truth), seed)
@@ -40,7 +40,8 @@ def corrected(
     found = fitted.apply({"in use": logits[rest]}, similarity(features[rest]))
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-9)
     before, after = ((z.argmax(axis=1) == truth[rest]).mean() for z in (logits[rest], found))
-    return float(before), float(after), fitted.unchanged
+    plain = [not (option.bias or option.strength) for option in fitted.options]
+    return float(before), float(after), float(fitted.weights[plain].sum())
 
 
 def test_errors_are_corrected_in_texts_like_those_that_are_labelled():
@@ -86,6 +87,15 @@ def test_the_better_of_two_candidates_is_found():
         for name in known
     }
     assert weight["unadapted"] > 0.95
+
+
+def test_few_labels_keep_what_is_in_use():
+    """Two candidates that are right equally often."""
+    logits, features, truth = world(wrong_groups=0)
+    rows = np.arange(10)
+    known = {"in use": logits[rows], "unadapted": logits[rows] + 0.01}
+    fitted = fit_correction(known, Similarity(features, features[rows])(features[rows]), labels_of(rows, truth), 0)
+    assert sum(w for o, w in zip(fitted.options, fitted.weights, strict=True) if o.candidate == "in use") > 0.5
 
 
 def test_a_text_is_measured_without_its_own_label():
