@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from distilshift.bundle import Manifest
-from distilshift.measured import measured_sentence
+from distilshift.measured import evidence_sentence, measured_sentence
 from distilshift.teacher_report import class_records, prediction_warnings
 
 # What an accepted adaptation was, where it was not the teacher that changed.
@@ -204,12 +204,6 @@ def _decided(summary: dict[str, Any], manifest: Manifest) -> str:
     return "".join(f"{each}\n\n" for each in sentences if each)
 
 
-def _evidence(summary: dict[str, Any]) -> str:
-    if summary.get("measured"):
-        return "`distilshift evaluate` measures the accuracy on other labelled texts."
-    return "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that."
-
-
 def _int8_sentence(summary: dict[str, Any]) -> str:
     """Why int8 is not the default; empty where it is."""
     return "" if summary["int8"]["accepted"] else int8_refusal(summary["int8"])
@@ -254,7 +248,7 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
         f"A small text classifier, {made} its domain {how} the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"{_decided(summary, manifest)}"
-        f"{_evidence(summary)}\n\n"
+        f"{evidence_sentence(measured)}\n\n"
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
         f"{_shape_section(summary)}"
         "## Forms that were tried\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +21,10 @@ from distilshift.judging import Judge, Judgement, Verdict
 from distilshift.measured import Measured
 from distilshift.relabelling import relabel, rows_to_learn
 from distilshift.run import RunDirectory
-from distilshift.shards import token_store
+from distilshift.shards import Rows, token_store
 from distilshift.target_labels import TargetLabels
 from distilshift.target_prior import TargetPrior
-from distilshift.views import LabelledView, Reading
+from distilshift.views import LabelledView
 
 # The run's name for the training that takes the place of one that was refused.
 PLAIN_STAGE = "plain"
@@ -56,13 +56,18 @@ class Lesson:
 
 
 def relabelled(
-    lesson: Lesson, unadapted: Reading, labels: TargetLabels | None, reader: Classifier, texts: Corpus, scale: float
+    lesson: Lesson,
+    others: Mapping[str, Rows],
+    labels: TargetLabels | None,
+    reader: Classifier,
+    texts: Corpus,
+    scale: float,
 ) -> tuple[Lesson, Measured | None]:
     """The lesson as labels change it, and how accurate its labels are then; unchanged without labels.
 
     Args:
         lesson: of labels that a teacher or several opinions gave.
-        unadapted: what the teacher, as it came, says.
+        others: logits of the whole texts that may be better than the lesson's, by name, each (texts, classes).
         labels: of some texts.
         reader: sees which texts are similar.
         texts: the corpus.
@@ -73,7 +78,7 @@ def relabelled(
     whole, run = lesson.views[0], lesson.run
     with progress.stage("tokenising", len(texts)) as advance:
         tokens = token_store(reader, texts, len(texts), run, "compared", advance)
-    candidates = {"in use": whole.text_logits or whole.teacher_logits, "unadapted": unadapted.whole}
+    candidates = {"in use": whole.text_logits or whole.teacher_logits, **others}
     found = relabel(reader, tokens, candidates, labels, scale, lesson.config.seed, lesson.accelerator, run)
     rows = rows_to_learn(lesson.rows, len(texts), labels)
     return replace(lesson, views=found.views(lesson.views), expected=found.shares, rows=rows), found.measured

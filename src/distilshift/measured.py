@@ -95,3 +95,10 @@ def measured_sentence(values: Mapping[str, Any]) -> str:
         f"(cross-validation). The interval includes {values['student_differs_by']:.1%} for texts that the student "
         "labels otherwise than it was taught."
     )
+
+
+def evidence_sentence(values: Mapping[str, Any] | None) -> str:
+    """Return what else can be known of the accuracy; `values` as of `measured_sentence`, None without labels."""
+    if values:
+        return "`distilshift evaluate` measures the accuracy on other labelled texts."
+    return "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that."

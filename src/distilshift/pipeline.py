@@ -177,7 +177,8 @@ def _distilled(
     student = again()
     views = label_views(teacher, student, corpus, config, accelerator, run, role, opinion)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
-    lesson, measured = relabelled(lesson, unadapted, labels, teacher, corpus, manifest.temperature)
+    others = {"unadapted": unadapted.whole}
+    lesson, measured = relabelled(lesson, others, labels, teacher, corpus, manifest.temperature)
     if config.distillation == "soft-targets":
         student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     else:
@@ -221,7 +222,8 @@ def _distilled_box(
         judgement, opinion = _second_opinion(untrained, judge, box.reading(), corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
-    lesson, measured = relabelled(lesson, box.reading(), labels, untrained, corpus, manifest.temperature)
+    others = {"unadapted": box.reading().whole}
+    lesson, measured = relabelled(lesson, others, labels, untrained, corpus, manifest.temperature)
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     whole = lesson.views[0]
     return Distilled(student, whole, corpus, box.reading(), judgement, plan.summary, target, held_out, measured)
