@@ -7,6 +7,7 @@ from typing import Any
 
 from distilshift.abstention import abstention_sentence
 from distilshift.bundle import Manifest
+from distilshift.measured import evidence_sentence, measured_sentence
 from distilshift.teacher_report import class_records, prediction_warnings
 
 # What an accepted adaptation was, where it was not the teacher that changed.
@@ -55,7 +56,7 @@ def shares_sentence(summary: dict[str, Any], target_prior: str) -> str:
         summary: of a student.
         target_prior: the option as it was given.
     """
-    if target_prior != "auto" or summary["adaptation"] == "none":
+    if target_prior != "auto" or summary["adaptation"] == "none" or summary.get("measured"):
         return ""
     return (
         f"Of the target texts it labels {_shares(summary)}. If you know that the true shares are others, or that "
@@ -69,7 +70,9 @@ def _shares(summary: dict[str, Any]) -> str:
 
 
 def estimate_sentence(summary: dict[str, Any]) -> str:
-    """The accuracy as far as it can be guessed without labels."""
+    """The accuracy as it was measured on labelled texts, or as far as it can be guessed without labels."""
+    if measured := summary.get("measured"):
+        return measured_sentence(measured)
     if summary["estimated_accuracy"] is None:
         reason = summary.get("estimated_accuracy_reason") or "the teacher's bundle has no statistics for that"
         return f"Accuracy on the target is not estimated: {reason}."
@@ -223,9 +226,12 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     shares = ", ".join(f"{name} {share:.2f}" for name, share in summary["predicted_shares"].items())
     new = " that it was not trained on" if int8["held_out"] else ""
     verdict = "the default" if int8["accepted"] else f"not the default: {int8['verdict']}"
+    measured = summary.get("measured")
+    how = f"with {measured['labels']} labels and without" if measured else "without labels and without"
     made = "adapted to" if summary["adaptation"] == "accepted" else "distilled on texts of"
+    kind = f"texts, {measured['labels']} of them labelled" if measured else "unlabelled texts"
     rows = [
-        ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} unlabelled texts"),
+        ("made from", f"{manifest.base_model}, {_how(summary)} {summary['texts']} {kind}"),
         ("parameters", f"{summary['parameters'] / 1e6:.1f} M"),
         ("labels as it was taught", f"{summary['teacher_agreement']:.1%} of the target texts{new}"),
         ("predicted shares there", shares),
@@ -241,10 +247,10 @@ def student_card(manifest: Manifest, summary: dict[str, Any]) -> str:
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
         f"# Student: {' / '.join(manifest.label_names)}\n\n{_warnings(summary)}"
-        f"A small text classifier, {made} its domain without labels and without the source data, by distilshift.\n\n"
+        f"A small text classifier, {made} its domain {how} the source data, by distilshift.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"{_decided(summary, manifest)}"
-        "No label was used, so none of these numbers is a measured accuracy: `distilshift evaluate` gives that.\n\n"
+        f"{evidence_sentence(measured)}\n\n"
         '```\ndistilshift predict <this folder> "some text"\n```\n\n'
         f"{_shape_section(summary)}"
         "## Forms that were tried\n\n"

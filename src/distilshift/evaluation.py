@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from distilshift.abstention import RiskCoverage, required_confidence
 from distilshift.bundle import Manifest, read_manifest, verify
 from distilshift.config import AdaptConfig, EvaluateConfig, RuntimeConfig, overlaid
 from distilshift.data.check import require_pairs
+from distilshift.data.label_ids import label_ids
 from distilshift.data.labelled import read_any_labelled
-from distilshift.data.labels import is_number, sorted_labels
-from distilshift.errors import ConfigError, DataError
+from distilshift.data.labels import is_number
+from distilshift.errors import ConfigError
 from distilshift.metrics import (
     accuracy,
     balanced_accuracy,
@@ -68,7 +68,7 @@ def labelled_examples(
         config = replace(config, label_names="as-is")  # the bundle's own names are numbers
     where, examples = read_any_labelled(data, config, manifest.label_names)
     require_pairs(examples, manifest.pair_column)
-    return examples, _label_ids(examples, manifest.label_names, where)
+    return examples, label_ids(examples, manifest.label_names, where)
 
 
 def require_own_form(bundle: Path, manifest: Manifest, config: RuntimeConfig) -> None:
@@ -127,29 +127,6 @@ def _answered(
     given = probabilities.max(axis=1) >= required
     right = probabilities.argmax(axis=1)[given] == labels[given]
     return {"answered": float(given.mean()), "answered_accuracy": float(right.mean()) if len(right) else None}
-
-
-def _label_ids(examples: Sequence[Example], names: Sequence[str], where: str) -> NDArray[np.int64]:
-    order = {name: index for index, name in enumerate(names)}
-    unknown = sorted_labels({str(item.label) for item in examples} - set(order))
-    if unknown:
-        raise DataError(
-            f"{where} has labels that the bundle does not know",
-            expected=f"some of {', '.join(names)}",
-            got=", ".join(unknown[:5]),
-            fix=f"rename them with --label-names {shlex.quote(_renaming(order, examples))}",
-        )
-    return np.array([order[str(item.label)] for item in examples], dtype=np.int64)
-
-
-def _renaming(names: Iterable[str], examples: Sequence[Example]) -> str:
-    """A value of --label-names for labels that are a bundle's but for case and space; else the form of one."""
-    alike = {name.strip().casefold(): name for name in names}
-    found = sorted({str(item.label) for item in examples})
-    meant = [alike.get(label.strip().casefold(), "") for label in found]
-    if all(meant) and len(set(meant)) == len(meant) and not set("".join(found + meant)) & {",", "="}:
-        return ",".join(f"{label}={name}" for label, name in zip(found, meant, strict=True))
-    return "THEIRS=OURS,..."
 
 
 def _logits(

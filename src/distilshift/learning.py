@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
+from distilshift import progress
 from distilshift.config import AdaptConfig
+from distilshift.data.corpus import Corpus
 from distilshift.dine import dine_student
 from distilshift.distil import distil_student
 from distilshift.encoder import Classifier
 from distilshift.inference import forward_all
 from distilshift.joint import distil_jointly, masks
 from distilshift.judging import Judge, Judgement, Verdict
+from distilshift.measured import Measured
+from distilshift.relabelling import relabel, rows_to_learn
 from distilshift.run import RunDirectory
+from distilshift.shards import Rows, token_store
+from distilshift.target_labels import TargetLabels
 from distilshift.target_prior import TargetPrior
 from distilshift.views import LabelledView
 
@@ -47,6 +53,35 @@ class Lesson:
     def training_views(self) -> list[LabelledView]:
         """The views of the texts to train on."""
         return list(self.views) if self.rows is None else [view.only(self.rows) for view in self.views]
+
+
+def relabelled(
+    lesson: Lesson,
+    others: Mapping[str, Rows],
+    labels: TargetLabels | None,
+    reader: Classifier,
+    texts: Corpus,
+    scale: float,
+) -> tuple[Lesson, Measured | None]:
+    """The lesson as labels change it, and how accurate its labels are then; unchanged without labels.
+
+    Args:
+        lesson: of labels that a teacher or several opinions gave.
+        others: logits of the whole texts that may be better than the lesson's, by name, each (texts, classes).
+        labels: of some texts.
+        reader: sees which texts are similar.
+        texts: the corpus.
+        scale: the temperature that calibrates the logits.
+    """
+    if labels is None:
+        return lesson, None
+    whole, run = lesson.views[0], lesson.run
+    with progress.stage("tokenising", len(texts)) as advance:
+        tokens = token_store(reader, texts, len(texts), run, "compared", advance)
+    candidates = {"in use": whole.text_logits or whole.teacher_logits, **others}
+    found = relabel(reader, tokens, candidates, labels, scale, lesson.config.seed, lesson.accelerator, run)
+    rows = rows_to_learn(lesson.rows, len(texts), labels)
+    return replace(lesson, views=found.views(lesson.views), expected=found.shares, rows=rows), found.measured
 
 
 def learn(student: Classifier, lesson: Lesson, name: str = "distil") -> None:

@@ -26,7 +26,7 @@ from distilshift.files import output_errors, require_apart
 from distilshift.joint import require_masks
 from distilshift.journal import fingerprint
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement
-from distilshift.learning import Lesson, learn_guarded
+from distilshift.learning import Lesson, learn_guarded, relabelled
 from distilshift.loop import finished
 from distilshift.parts import read_parts
 from distilshift.run import RunDirectory
@@ -39,6 +39,7 @@ from distilshift.student import build_student
 from distilshift.student_bundle import Distilled, write_student
 from distilshift.student_calibration import student_temperature
 from distilshift.target_check import facts_of, sufficient
+from distilshift.target_labels import LabelledTexts, match_labels, read_target_labels
 from distilshift.target_prior import TargetPrior, given_prior
 from distilshift.teacher_input import open_teacher
 from distilshift.types import AdaptResult
@@ -60,7 +61,8 @@ def adapt(
 ) -> AdaptResult:
     """Adapt a teacher to unlabelled target texts, distil it into a small student, and export that.
 
-    Neither labels nor source texts can be given: there is nothing that would take them.
+    Source texts cannot be given: there is nothing that would take them. Labels are not needed; those of some target
+    texts can be given by the option `labels`.
 
     Args:
         teacher: a teacher bundle; None with the option `teacher_probabilities`.
@@ -111,14 +113,18 @@ def make_student(
     if cache:
         with output_errors(Path(cache)):  # not after the first pass
             Path(cache).mkdir(parents=True, exist_ok=True)
+    labelled = read_target_labels(settings, manifest.label_names)
     inputs = {"teacher": fingerprint(asdict(manifest)), "texts": corpus.sha256}
+    if labelled:
+        require_pairs(labelled.examples, manifest.pair_column)
+        inputs["content of labels"] = labelled.sha256
     with stage_run("adapt", folder, settings, inputs, fresh) as (accelerator, run):
         run.shared, leads = Path(cache) if cache else None, run.crew.leads
         if not placed(folder, overwrite, run, _last_training(settings)):
             if isinstance(source, BlackBox):
-                made = _distilled_box(source, manifest, corpus, settings, accelerator, run)
+                made = _distilled_box(source, manifest, corpus, labelled, settings, accelerator, run)
             else:
-                made = _distilled(source, manifest, corpus, settings, accelerator, run)
+                made = _distilled(source, manifest, corpus, labelled, settings, accelerator, run)
             if leads:
                 write_student(folder, made, manifest, settings, overwrite, run)
     summary = read_manifest(folder, "student").runtime or {}
@@ -137,6 +143,7 @@ def _distilled(
     source: Path,
     manifest: Manifest,
     corpus: Corpus,
+    labelled: LabelledTexts | None,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
@@ -147,8 +154,9 @@ def _distilled(
     require_comparable(teacher, student, config)
     require_masks(student, config)
     corpus = within_budget(corpus, teacher, config, accelerator, run)
+    corpus, labels = match_labels(labelled, corpus) if labelled else (corpus, None)
     config = sufficient(corpus, config)  # again: the texts that were chosen may be copies
-    held_out = held_out_mask(corpus)
+    held_out = held_out_mask(corpus, labels.rows if labels else None)
     plan = plan_student(student, corpus, config, run)
     role = "unadapted" if config.method in OBJECTIVES else "teacher"
     unadapted = read_texts(teacher, corpus, config, accelerator, run, role)
@@ -174,13 +182,15 @@ def _distilled(
 
     student = again()
     views = label_views(teacher, student, corpus, config, accelerator, run, role, opinion)
+    lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
+    others = {"unadapted": unadapted.whole}
+    lesson, measured = relabelled(lesson, others, labels, teacher, corpus, manifest.temperature)
     if config.distillation == "soft-targets":
-        lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
         student, judgement = learn_guarded(student, again, lesson, judge, judgement)
     else:
-        lesson = Lesson(views, config, accelerator, run, rows=training_rows(held_out))
         distil_features(teacher, student, lesson.training_views(), config, accelerator, run)
-    made = Distilled(student, views[0], corpus, unadapted, judgement, plan.summary, target, held_out)
+    whole = lesson.views[0]
+    made = Distilled(student, whole, corpus, unadapted, judgement, plan.summary, target, held_out, measured=measured)
     return _calibrated(made, manifest, config, accelerator, run)
 
 
@@ -188,6 +198,7 @@ def _distilled_box(
     box: BlackBox,
     manifest: Manifest,
     corpus: Corpus,
+    labelled: LabelledTexts | None,
     config: AdaptConfig,
     accelerator: Accelerator,
     run: RunDirectory,
@@ -199,8 +210,9 @@ def _distilled_box(
     untrained = make(config.student_layers)
     require_masks(untrained, config)
     box, corpus = box.within_budget(corpus, config)
+    labels = match_labels(labelled, corpus, complete=False)[1] if labelled else None
     config = sufficient(corpus, config)
-    held_out = held_out_mask(corpus)
+    held_out = held_out_mask(corpus, labels.rows if labels else None)
     plan = plan_student(untrained, corpus, config, run)
 
     def again() -> Classifier:
@@ -216,8 +228,11 @@ def _distilled_box(
         judgement, opinion = _second_opinion(untrained, judge, box.reading().whole, corpus, config, run)
     views = box.views(student, corpus, opinion.whole if opinion else box.reading().whole, config, run)
     lesson = Lesson(views, config, accelerator, run, judge.known_shares(judgement), training_rows(held_out))
+    others = {"unadapted": box.reading().whole}
+    lesson, measured = relabelled(lesson, others, labels, untrained, corpus, manifest.temperature)
     student, judgement = learn_guarded(student, again, lesson, judge, judgement)
-    made = Distilled(student, views[0], corpus, box.reading(), judgement, plan.summary, target, held_out)
+    whole, read = lesson.views[0], box.reading()
+    made = Distilled(student, whole, corpus, read, judgement, plan.summary, target, held_out, measured=measured)
     return _calibrated(made, manifest, config, accelerator, run)
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement, given_target
 from distilshift.mapped import map_arrays
+from distilshift.measured import Measured, label_gap
 from distilshift.metrics import agreement, softmax
 from distilshift.network import ONNX_FILES, Network, OnnxName
 from distilshift.projection import project
@@ -72,6 +73,7 @@ class Distilled:
         target: facts about the target texts.
         held_out: mask of the texts that it was not trained on; they may be none.
         temperature: what its logits were divided by after training.
+        measured: how accurate the labels that it learnt are, by labelled texts; None without any.
     """
 
     student: Classifier
@@ -83,6 +85,7 @@ class Distilled:
     target: Target
     held_out: NDArray[np.bool_]
     temperature: float = 1.0
+    measured: Measured | None = None
 
 
 def write_student(
@@ -180,6 +183,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "method": config.method,
         **given_target(made.judgement, made.target).summary(student.label_names),
         **estimate,
+        "measured": _measured(made, gate, reference, teacher.temperature),
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(reference, made.whole.targets(gate).numpy()),
@@ -230,7 +234,7 @@ def _estimate(
 ) -> dict[str, Any]:
     """The student's accuracy as far as it can be guessed, from calibrated logits (texts, classes) of the same texts."""
     unadapted, statistics = softmax(unadapted_logits), teacher.statistics
-    reason = no_estimate_reason(statistics, unadapted.shape[1])
+    reason = "it is measured" if made.measured else no_estimate_reason(statistics, unadapted.shape[1])
     reason = reason or unfit_target(unadapted, made.judgement.prior, statistics, made.target)
     found = None if reason else student_estimate(softmax(student_logits), unadapted, statistics)
     return {
@@ -238,6 +242,16 @@ def _estimate(
         "estimated_accuracy": found.accuracy if found else None,
         "estimated_accuracy_interval": [found.low, found.high] if found else None,
     }
+
+
+def _measured(
+    made: Distilled, chosen: NDArray[np.int64], student_logits: NDArray[np.float32], temperature: float
+) -> dict[str, Any] | None:
+    """The student's accuracy by labelled texts: that of its labels, and how far it may be from them."""
+    if made.measured is None:
+        return None
+    gap = label_gap(softmax(made.whole.targets(chosen).numpy() / temperature), student_logits.argmax(axis=1))
+    return asdict(made.measured.widened(gap)) | {"student_differs_by": gap}
 
 
 def _parity(student: Classifier, texts: list[Example], network: Network) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class LabelledView:
         text_logits: (texts, classes) float32, of the whole texts, read window by window.
         text_weight: the share of the latter in the labels, 0 to 1.
         bias: (classes,) float32, added to the former; it is in the latter already.
+        shift: (texts, classes) float32, added to the former; it is in the latter already.
     """
 
     texts: TokenStore
@@ -49,18 +50,23 @@ class LabelledView:
     text_logits: Rows | None = None
     text_weight: float = 0.0
     bias: NDArray[np.float32] | None = None
+    shift: Rows | None = None
 
     def only(self, chosen: NDArray[np.int64]) -> LabelledView:
         """The same version of some of the texts, by their numbers."""
-        whole = None if self.text_logits is None else self.text_logits.only(chosen)
-        return replace(
-            self, texts=self.texts.only(chosen), teacher_logits=self.teacher_logits.only(chosen), text_logits=whole
-        )
+        rows = {
+            name: rows.only(chosen)
+            for name in ("teacher_logits", "text_logits", "shift")
+            if (rows := getattr(self, name)) is not None
+        }
+        return replace(self, texts=self.texts.only(chosen), **rows)
 
     def own(self, indices: NDArray[np.integer]) -> Tensor:
         """Logits of this version alone, (len(indices), classes) float32."""
         said = torch.from_numpy(self.teacher_logits[indices])
-        return said if self.bias is None else said + torch.from_numpy(self.bias)
+        if self.bias is not None:
+            said = said + torch.from_numpy(self.bias)
+        return said if self.shift is None else said + torch.from_numpy(self.shift[indices])
 
     def targets(self, indices: NDArray[np.integer]) -> Tensor:
         """Logits to learn from, (len(indices), classes) float32."""

@@ -74,12 +74,15 @@ def test_the_public_names_are_all_there():
         distilshift.nosuch  # noqa: B018
 
 
-def test_adaptation_has_no_place_for_labels_or_source_texts():
+def test_adaptation_has_no_place_for_source_texts_and_needs_no_labels():
     assert not issubclass(AdaptConfig, LabelledInputConfig)
+    assert AdaptConfig().labels is None
     names = {field.name for field in dataclasses.fields(AdaptConfig)} | set(inspect.signature(adapt).parameters)
-    assert [name for name in names if "label" in name] == ["pseudo_label_weight"]
+    assert {name for name in names if "label" in name} == {
+        *("pseudo_label_weight", "labels", "label_column", "label_names"),
+    }
     assert [name for name in names if "source" in name] == []
-    with pytest.raises(ConfigError, match="label_column is unknown"):
+    with pytest.raises(ConfigError, match="label_column would be ignored: expected label_column with labels"):
         adapt("teacher", ["text"], "student", label_column="label")
 
 

@@ -27,6 +27,7 @@ LAYERS: list[list[set[str]]] = [
     [
         {"predict"},
         {"risk_coverage"},
+        {"target_labels", "measured", "few_labels"},
         {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
         {"unknown"},
         {"text_sketch"},
@@ -54,6 +55,7 @@ LAYERS: list[list[set[str]]] = [
         {"inspection"},
         {"packing"},
         {"inference"},
+        {"middle_states"},
         {"parallel"},
         {"calibration", "validation"},
         {"student"},
@@ -71,7 +73,7 @@ LAYERS: list[list[set[str]]] = [
     [{"second_opinion", "near_copies"}, {"parts"}],
     [{"views"}],
     [{"methods"}],
-    [{"judging"}],
+    [{"judging"}, {"relabelling"}],
     [
         {"source", "supervised"},
         {"importing"},

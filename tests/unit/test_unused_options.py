@@ -22,7 +22,7 @@ ALWAYS = {
     *("teacher_probabilities", "max_texts", "method", "student", "size", "budget", "latency_ms", "distillation"),
     *("temperature", "distil_epochs", "distil_learning_rate", "distil_batch_size", "distil_frozen_layers", "spans"),
     *("feedback", "masked_consistency", "mlm_head", "max_windows", "dropout", "warmup_fraction", "weight_decay"),
-    *("min_agreement", "quoting", "header", "delimiter", "force"),
+    *("min_agreement", "quoting", "header", "delimiter", "force", "labels"),
 }
 # For each option of the table: a value, what it is used beside, and what it is ignored beside.
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
@@ -46,6 +46,8 @@ CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "span_text_weight": (0.1, {}, {"teacher_probabilities": "p.csv"}),
     "feedback_every": (3, {"feedback": 0.5}, {}),
     "mlm_weight": (2.0, {"mlm_head": "x"}, {"masked_consistency": 1.0}),
+    "label_column": ("stars", {"labels": "l.csv"}, {}),
+    "label_names": ("0=negative,1=positive", {"labels": "l.csv"}, {}),
     "mask_fraction": (0.3, {"masked_consistency": 1.0}, {}),
 }
 

@@ -28,7 +28,8 @@ def command(inputs: tuple[str, ...], cache: str | None, call: StageCall[AdaptCon
 
     TEXTS is a TXT file (one text per line), a file with a text column (CSV, TSV, JSON, JSONL, Parquet, Arrow, also
     compressed), several, or a folder or a glob of them.
-    No label and no source text is asked for, or used if present.
+    No label and no source text is asked for, or used if present in TEXTS. Labels of some target texts, if you have
+    them, go to --labels.
     """
     teacher, texts = _teacher_and_texts(inputs, call.config)
     if launched(call.num_processes, texts):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from distilshift.config.base import InputConfig, TrainingConfig, option
-from distilshift.config.readers import read_shares, read_size
+from distilshift.config.readers import read_label_names, read_shares, read_size
 from distilshift.errors import ConfigError
 
 Method = Literal["none", "second-opinion", "tent", "shot-im", "shot", "nrc", "aad", "dine"]
@@ -27,7 +27,8 @@ STATIC_LEARNING: dict[str, Any] = {"distil_epochs": 20, "distil_learning_rate": 
 class AdaptConfig(InputConfig, TrainingConfig):
     """Options of `adapt`: a teacher bundle and unlabelled target texts to a student bundle.
 
-    There is no field for labels or for source text, here or anywhere below: adaptation is source-free.
+    There is no field for source text, here or anywhere below: adaptation is source-free. It needs no labels either;
+    `labels` names those of target texts where somebody has some.
     """
 
     @classmethod
@@ -56,6 +57,15 @@ class AdaptConfig(InputConfig, TrainingConfig):
                 fix="swap them",
             )
 
+    labels: str | None = option(
+        None,
+        "File of labelled target texts, 10 to 1,000, such as `distilshift query` writes and a person fills in. They "
+        "correct the labels that the student learns from, and measure its accuracy.",
+    )
+    label_column: str = option("label", "Column of the file of labels that holds the label.")
+    label_names: str | None = option(
+        None, "Names for labels in the file of labels, as '0=negative,1=positive'.", read_label_names
+    )
     teacher_probabilities: str | None = option(
         None,
         "In the place of a teacher: a file (CSV, TSV, JSONL, Parquet, npz) of its probabilities, a row a text in the "

@@ -43,6 +43,7 @@ def _adapting(*names: str, trained: tuple[str, ...] = TRAINED) -> Use:
 _SHARES = Use("a method other than none, or feedback", lambda c: c.method != "none" or c.feedback > 0)
 _SPANS = Use("spans above 0", lambda c: c.spans > 0)
 _STATIC = Use("student static", lambda c: c.student == "static")
+_LABELS = Use("labels", lambda c: c.labels is not None)
 _LAYERED = Use("a student other than static", lambda c: c.student != "static")
 
 # Options that only some methods or students use; `adapt` uses all others whatever is chosen.
@@ -71,6 +72,8 @@ USES: dict[str, Use] = {
         "spans above 0 and a teacher bundle", lambda c: c.spans > 0 and c.teacher_probabilities is None
     ),
     "feedback_every": Use("feedback above 0", lambda c: c.feedback > 0),
+    "label_column": _LABELS,
+    "label_names": _LABELS,
     "mlm_weight": Use("mlm_head", lambda c: c.mlm_head is not None),
     "mask_fraction": Use(
         "masked_consistency or mlm_head", lambda c: c.masked_consistency > 0 or c.mlm_head is not None
@@ -106,6 +109,13 @@ def require_compatible(config: AdaptConfig) -> None:
     Raises:
         ConfigError: with what would go together.
     """
+    if config.labels and config.teacher_probabilities and config.max_texts:
+        raise ConfigError(
+            "max_texts may leave out texts whose labels are given",
+            expected="labels and teacher_probabilities without max_texts",
+            got=f"max_texts {config.max_texts}",
+            fix="leave --max-texts out, or give fewer texts and their probabilities",
+        )
     if config.method == "dine" and config.distillation != "soft-targets":
         raise ConfigError(
             "method dine knows a teacher's probabilities only",

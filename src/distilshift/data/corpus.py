@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,11 @@ def open_corpus(texts: Any, config: InputConfig) -> Corpus:
     if not corpus.size:
         read_examples(source, config)  # says why
     return replace(corpus, _open=lambda: iter_examples(source, config, warn=False))
+
+
+def extended(corpus: Corpus, examples: Sequence[Example]) -> Corpus:
+    """Return the corpus with some texts after its own."""
+    return _counted(corpus.name, lambda: chain(corpus, examples))
 
 
 def _is_stream(source: Any) -> bool:

@@ -12,19 +12,22 @@ from distilshift.data.corpus import Corpus, plain_digest
 MIN_TEXTS, SHARE, MAX_HELD_OUT = 2_000, 10, 1_000
 
 
-def held_out_mask(texts: Corpus) -> NDArray[np.bool_]:
+def held_out_mask(texts: Corpus, labelled: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
     """Return a mask of the texts that are held out: none of a corpus with fewer than MIN_TEXTS texts that occur once.
 
     A text that occurs again, apart from case and white space, is trained on: it would be known to the student, and
     count several times. A text is chosen by its own hash, so that all students of the same texts are measured on the
-    same ones, whatever their seed.
+    same ones, whatever their seed. Texts whose labels are known, by their numbers, are never held out.
     """
     keys = _keys(texts)
     distinct, counts = np.unique(keys, return_counts=True)
     single = distinct[counts == 1]
     if len(single) < MIN_TEXTS:
         return np.zeros(len(texts), bool)
-    return np.isin(keys, single[: min(len(single) // SHARE, MAX_HELD_OUT)])
+    mask = np.isin(keys, single[: min(len(single) // SHARE, MAX_HELD_OUT)])
+    if labelled is not None:
+        mask[labelled] = False
+    return mask
 
 
 def training_rows(held_out: NDArray[np.bool_]) -> NDArray[np.int64] | None:
