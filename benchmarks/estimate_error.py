@@ -2,10 +2,11 @@
 
     python benchmarks/estimate_error.py measure        # teaches small teachers; continues where it stopped
     python benchmarks/estimate_error.py report         # writes benchmarks/results/estimate_error.json
+    python benchmarks/estimate_error.py bounds         # makes the bounds in that file anew
 
 Every domain of a task teaches one teacher (packaged minilm-l3, few texts, short texts: the statistics matter here, not
 the accuracy), which then reads every other domain of that task. Labels of the target are used for the truth alone.
-The error of each estimate that 95 of 100 cases keep is taken from the other domains (two classes) or the other tasks
+The largest error of each estimate is taken from the other domains (two classes) or the other tasks
 (more classes) and held against the ones left out. Targets that the gate calls unfit are counted apart.
 """
 
@@ -168,7 +169,7 @@ def errors_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def held_out(rows: list[dict[str, Any]], name: str, by_task: bool) -> dict[str, float]:
-    """The bound on the error that 95 of 100 cases keep, and how often it holds where it was not found."""
+    """The largest error, and how often that of the other domains or tasks holds where it was not found."""
     held, bounds = [], []
     for row in rows:
         if by_task:
@@ -182,7 +183,25 @@ def held_out(rows: list[dict[str, Any]], name: str, by_task: bool) -> dict[str, 
 
 
 def _bound(rows: list[dict[str, Any]], name: str) -> float:
-    return float(np.quantile([abs(row["estimates"][name] - row["accuracy"]) for row in rows], 0.95, method="higher"))
+    """The largest error: few domains are known, and what 95 of 100 of their pairs keep held in 89 % of new ones."""
+    return max(abs(row["estimates"][name] - row["accuracy"]) for row in rows)
+
+
+def bounds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What follows from the rows that are fit: bounds for two classes and for more."""
+    fit = [row for row in rows if row["unfit"] is None]
+    two, more = ([row for row in fit if (row["classes"] == 2) == binary] for binary in (True, False))
+    return {
+        "bounds_two_classes": {name: held_out(two, name, by_task=False) for name in two[0]["estimates"]},
+        "bounds_more_classes": {name: held_out(more, name, by_task=True) for name in more[0]["estimates"]},
+    }
+
+
+def rebound() -> None:
+    """Make the bounds of the result file anew, from the rows that it has."""
+    path = RESULTS / "estimate_error.json"
+    result = json.loads(path.read_text())
+    write_json(path, result | bounds(result["rows"]))
 
 
 def report() -> None:
@@ -209,8 +228,7 @@ def report() -> None:
         "errors_unfit": errors_of([row for row in rows if row["unfit"] is not None]),
         "errors_two_classes": errors_of(two),
         "errors_more_classes": errors_of(more),
-        "bounds_two_classes": {name: held_out(two, name, by_task=False) for name in two[0]["estimates"]},
-        "bounds_more_classes": {name: held_out(more, name, by_task=True) for name in more[0]["estimates"]},
+        **bounds(rows),
         "rows": rows,
     }
     write_json(RESULTS / "estimate_error.json", result)
@@ -220,7 +238,7 @@ def report() -> None:
 def main() -> None:
     """Measure what is missing, or report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["measure", "report"])
+    parser.add_argument("what", choices=["measure", "report", "bounds"])
     parser.add_argument("--seconds", type=float, default=200.0, help="begin no teacher after so many")
     options = parser.parse_args()
     start = time.perf_counter()
@@ -233,7 +251,7 @@ def main() -> None:
                     measure(task, source)
                     print(task, source, f"{time.perf_counter() - start:.0f} s", flush=True)
         return
-    report()
+    report() if options.what == "report" else rebound()
 
 
 if __name__ == "__main__":
