@@ -19,8 +19,8 @@ from distilshift.select import (
     negative_entropies,
 )
 
-# Largest error of the difference of confidences over pairs of teacher and two-class target. With the sampling error, the
-# largest of other domains held on 93 % of left-out pairs (benchmarks/results/estimate_error.json).
+# Largest error of the difference of confidences over pairs of teacher and two-class target. With the sampling error,
+# the largest of other domains held on 93 % of left-out pairs (benchmarks/results/estimate_error.json).
 METHOD_ERROR = 0.11
 # With more classes that error is above 0.3, whatever the estimator: too much to be of use.
 MOST_CLASSES = 2

@@ -19,7 +19,7 @@ from distilshift.errors import ConfigError
 from distilshift.metrics import Floats
 from distilshift.part_shares import PartShare
 
-# What the bootstrap leaves out of the error of the estimate by parts, that its model is wrong: a standard error, the one
+# What the bootstrap leaves out of the error of the estimate by parts, that its model is wrong: a standard error, that
 # of the worst development domain over class shares of 0.05 to 0.95 (benchmarks/results/label_designs.json).
 PARTS_ERROR = 0.11
 # How far information maximization leads the mean prediction from its present class shares towards equal ones: where
