@@ -62,7 +62,7 @@ def test_the_command_lists_its_verbs_and_version(run_cli: Any):
         (["teach", "a.csv"], "Missing option '-o'"),
         (["adapt", "t", "a.txt", "-o", "x", "--adapt-batch-size", "1"], "1 is not in the range x>=2"),
         (["adapt", "t", "a.txt", "-o", "x", "--method", "magic"], "'magic' is not one of"),
-        (["adapt", "t", "a.txt", "-o", "x", "--label-column", "y"], "No such option"),
+        (["adapt", "t", "a.txt", "-o", "x", "--nosuch", "y"], "No such option"),
     ],
 )
 def test_a_wrong_command_is_a_usage_error(run_cli: Any, arguments: list[str], text: str):
