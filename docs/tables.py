@@ -21,6 +21,7 @@ from accuracy_tables import (
 )
 from drift_tables import drift_mixed_table, drift_pairs_table, drift_rates_table
 from fairness_tables import alike_table, chosen_table
+from labels_tables import few_labels_table
 from reliability_tables import degenerate_table, fuzz_table, kills_table
 from trust_tables import (
     coverage_table,
@@ -224,6 +225,7 @@ TABLES = {
     "drift rates": drift_rates_table,
     "drift pairs": drift_pairs_table,
     "drift mixed": drift_mixed_table,
+    "few labels": few_labels_table,
     "kills": kills_table,
     "fuzz": fuzz_table,
     "degenerate": degenerate_table,
@@ -255,6 +257,7 @@ PAGES = (
     "docs/accuracy.md",
     "docs/drift.md",
     "docs/edge.md",
+    "docs/labels.md",
     "docs/performance.md",
     "docs/reliability.md",
     "docs/results.md",

@@ -115,7 +115,8 @@ def required_confidence(
         )
     for name, value in (("min_accuracy", min_accuracy), ("abstain_below", abstain_below)):
         if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{name} is out of its range", expected="0 to 1", got=str(value))
+            fix = "pass a fraction, such as 0.95 for 95 %"
+            raise ConfigError(f"{name} is out of its range", expected="0 to 1", got=str(value), fix=fix)
     return abstain_below if min_accuracy is None else curve.threshold_for(min_accuracy)
 
 
