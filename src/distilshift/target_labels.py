@@ -120,9 +120,9 @@ def read_target_labels(config: AdaptConfig, names: Sequence[str]) -> LabelledTex
 def _labelled(source: Source, name: str, config: AdaptConfig, names: Sequence[str]) -> list[Example]:
     """The rows with a label, in the order of the file, with their other columns."""
     column, reading = config.label_column, config  # type: str, InputConfig
-    file = files_of(source)[0]
-    if str(file).endswith(".csv") and config.encoding == InputConfig.encoding:
-        require_utf8(Path(str(file)))
+    file = Path(str(files_of(source)[0]))
+    if file.suffix == ".csv" and file.is_file() and config.encoding == InputConfig.encoding:
+        require_utf8(file)
     if _is_query(source):
         column, reading = "label", replace(QUERY_FORMAT, pair_column="pair" if config.pair_column else None)
     namer, found = LabelNamer(config.label_names, (), names), []

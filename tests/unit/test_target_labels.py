@@ -154,3 +154,8 @@ def test_a_csv_file_in_another_encoding_is_to_be_saved_anew_unless_all_files_hav
     found = read_target_labels(AdaptConfig(labels=str(file), encoding="cp1252"), NAMES)
     assert found is not None
     assert found.examples[0].text == "très bon"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"no\.csv: no such file"):
+        read_target_labels(AdaptConfig(labels=str(tmp_path / "no.csv")), NAMES)
