@@ -27,7 +27,7 @@ class RiskCoverage:
 
     Attributes:
         basis: "labels" for a bound that holds with probability `LEVEL`, for each accuracy by itself; "estimate" for
-            one made without labels, which can be wrong.
+            one from the low end of an accuracy's interval, measured or estimated, which can be wrong.
         texts: number of texts that it was made from.
         accuracy: ascending promises, 0 to 1.
         threshold: the confidence that a label needs, for each promise.
@@ -66,7 +66,7 @@ class RiskCoverage:
     def promise(self, min_accuracy: float) -> str:
         """What `threshold_for` promises, in a sentence."""
         if self.basis == "estimate":
-            return f"That {min_accuracy:.1%} of these labels are right is an estimate, made without labels."
+            return f"That {min_accuracy:.1%} of these labels are right is an estimate, not a bound."
         held = f"with a probability of {LEVEL:.0%}, {min_accuracy:.1%} or more of such labels are right"
         return f"By {self.texts:,} labeled texts, {held}."
 
@@ -79,16 +79,14 @@ class RiskCoverage:
         place = self._place(min_accuracy)
         if place is not None:
             return self.threshold[place]
-        fix = "label target texts (`distilshift query` picks them) and make the student with `adapt --labels`"
-        if self.basis == "labels":
-            fix = "label more target texts, and make the student again"
+        fix = "label more target texts (`distilshift query` picks them) and make the student with `adapt --labels`"
         best = f"{math.floor(1000 * self.accuracy[-1]) / 1000:g}" if self.accuracy else None  # rounding up could fail
         if best:
             fix = f"ask for at most {best}, or {fix}"
         raise ConfigError(
             f"no confidence promises an accuracy of {min_accuracy:g}",
-            expected=f"at most {best}" if best else "a student with a risk-coverage curve",
-            got=str(min_accuracy) if best else self.reason,
+            expected=f"at most {best}" if best else "a student whose accuracy is measured or estimated",
+            got=str(min_accuracy) if best else f"no promise: {self.reason}",
             fix=f"{fix}; or set the confidence yourself with abstain_below",
         )
 
@@ -130,5 +128,5 @@ def abstention_sentence(summary: dict[str, Any]) -> str:
         reason = curve.reason or f"at most {curve.accuracy[-1]:.1%} could be promised"
         return f"`predict --min-accuracy` promises nothing of use: {reason}."
     shares = ", ".join(f"{asked:.0%} right with {share:.0%} of the texts labeled" for asked, share in kept)
-    basis = "by labeled target texts" if curve.basis == "labels" else "an estimate, made without labels"
+    basis = "by labeled target texts" if curve.basis == "labels" else "an estimate, not a bound"
     return f"With `predict --min-accuracy`, which withholds labels: {shares} ({basis})."

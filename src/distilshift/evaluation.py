@@ -49,6 +49,7 @@ def evaluate(bundle: str | Path, data: Any, config: EvaluateConfig | None = None
     folder = Path(bundle)
     manifest = read_manifest(folder)
     require_own_form(folder, manifest, settings)
+    _require_curve(folder, manifest, settings)
     curve = RiskCoverage.from_json((manifest.runtime or {}).get("abstention"))
     required = required_confidence(curve, settings.min_accuracy, settings.abstain_below)
     examples, labels = labelled_examples(manifest, data, settings)
@@ -84,6 +85,9 @@ def require_own_form(bundle: Path, manifest: Manifest, config: RuntimeConfig) ->
             got=config.model,
             fix="leave --model out, or name the student",
         )
+
+
+def _require_curve(bundle: Path, manifest: Manifest, config: EvaluateConfig) -> None:
     if manifest.kind == "teacher" and config.min_accuracy is not None:
         raise ConfigError(
             f"{bundle} is a teacher, which has no risk-coverage curve",

@@ -90,10 +90,10 @@ def measured_sentence(values: Mapping[str, Any]) -> str:
     count, worth = values["labels"], values["effective"]
     based = f"{count} labelled texts" + (f", worth {worth:.0f} drawn at random" if worth < 0.95 * count else "")
     return (
-        f"Measured accuracy on the target texts: {values['accuracy']:.1%} ({values['low']:.1%} to {values['high']:.1%} "
-        f"with {values['level']:.0%} confidence), from {based}. Each text is predicted without its own label "
-        f"(cross-validation). The interval includes {values['student_differs_by']:.1%} for texts that the student "
-        "labels otherwise than it was taught."
+        f"Measured accuracy on the target texts: {values['low']:.1%} to {values['high']:.1%} with "
+        f"{values['level']:.0%} confidence, from {based}. The labels that the student was taught have "
+        f"{values['accuracy']:.1%}, each text predicted without its own label (cross-validation); the interval "
+        f"includes {values['student_differs_by']:.1%} to either side for texts that the student labels otherwise."
     )
 
 

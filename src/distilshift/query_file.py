@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from distilshift.config import InputConfig
 from distilshift.data.corpus import plain_digest
+from distilshift.data.lines import require_utf8
 from distilshift.data.read import iter_examples
 from distilshift.data.rows import shown
 from distilshift.errors import DataError, OutputError
@@ -82,6 +83,7 @@ def open_query_file(path: Path, texts: Sequence[Example], count: int) -> QueryFi
 
 
 def _rows(path: Path, texts: Sequence[Example]) -> list[Mapping[str, Any]]:
+    require_utf8(path)
     paired = texts[0].pair is not None
     config = InputConfig(pair_column=PAIR if paired else None, quoting="csv", max_chars=0)
     found: list[Mapping[str, Any]] = []

@@ -116,19 +116,18 @@ def _file_rows(
                 "suggestion": suggestion,
                 "confidence": f"{probabilities.max():.3f}",
                 "inclusion": _chance(float(found.weights[place])),
-                "reason": reason(found.batch, place, float(found.weights[place]), suggestion),
+                "reason": reason(found.batch, place, suggestion),
             }
         )
     return rows
 
 
-def reason(batch: Candidates, place: int, weight: float, suggestion: str) -> str:
+def reason(batch: Candidates, place: int, suggestion: str) -> str:
     """Why a text was drawn, in plain words.
 
     Args:
         batch: the batch.
         place: the text's place in it.
-        weight: texts that it stands for.
         suggestion: its predicted class.
     """
     parts = []
@@ -140,9 +139,7 @@ def reason(batch: Candidates, place: int, weight: float, suggestion: str) -> str
         parts.append(f"has {others} near {'copy' if others == 1 else 'copies'}")
     if batch.novelty[place] >= _TOLD:
         parts.append("unlike the texts asked before")
-    return "; ".join(
-        [*(parts or ["one of its kind, so that every kind is asked about"]), f"stands for {weight:.0f} texts"]
-    )
+    return "; ".join(parts) or "one of its kind, so that every kind is asked about"
 
 
 def _result(path: Path, found: Draw, pool: Pool, label_names: Sequence[str]) -> QueryResult:

@@ -1,6 +1,7 @@
 """Risk-coverage curves: the accuracy that can be promised of labels above each confidence, with numpy alone.
 
-With labeled target texts a promise is a bound that holds with a stated probability; without, it is an estimate.
+With labeled target texts that the student did not learn, a promise is a bound that holds with a stated probability;
+else it is an estimate.
 """
 
 from __future__ import annotations
@@ -149,21 +150,25 @@ def _log_ways(trials: int, count: int) -> float:
 
 
 def estimated_curve(logits: Floats, low_accuracy: float | None, reason: str | None = None) -> RiskCoverage:
-    """What can be said without labels: accuracies that hold if the student is as bad as its estimate allows.
+    """What can be said without a bound: accuracies that hold if the student is as bad as its interval allows.
 
     A text's chance of error is one less its confidence, times the factor by which the student errs more often than its
-    mean confidence says where its accuracy is the low end of the estimated interval. It is as good as that estimate,
+    mean confidence says where its accuracy is the low end of the interval. It is as good as that interval,
     and assumes that errors lie where confidence is low: no probability is stated for it.
 
     Args:
         logits: (texts, classes), calibrated, of target texts.
-        low_accuracy: the low end; None where nothing can be estimated.
+        low_accuracy: the low end, measured with labels or estimated without; None where there is neither.
         reason: why there is no estimate.
     """
     texts, classes = logits.shape
     if low_accuracy is None or low_accuracy <= 1 / classes:
-        reason = reason or "the estimated accuracy may be as low as chance"
-        return RiskCoverage("estimate", texts, reason=f"without labels no accuracy can be promised: {reason}")
+        found = (
+            f"without labels no accuracy can be promised: {reason}"
+            if reason
+            else "the accuracy may be as low as chance"
+        )
+        return RiskCoverage("estimate", texts, reason=found)
     sure = softmax(logits).max(axis=1)
     factor = max(1.0, (1 - low_accuracy) / max(1e-9, 1 - float(sure.mean())))
     kept: list[tuple[float, float]] = []

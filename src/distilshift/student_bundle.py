@@ -175,7 +175,8 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     int8 = quantise(exported, target, judged, reference, least, opener, calibration, held_out)
     default: OnnxName = "int8" if int8.accepted else "fp32"
     estimate = _estimate(fp32, made.unadapted.beginnings[sample] / teacher.temperature, teacher, made)
-    curve = _abstention(opener(folder / ONNX_FILES[default], 0).logits(judged), estimate)
+    measured = _measured(made, gate, reference, teacher.temperature)
+    curve = _abstention(opener(folder / ONNX_FILES[default], 0).logits(judged), estimate, measured)
     predicted = np.bincount(fp32.argmax(axis=1), minlength=fp32.shape[1]) / len(fp32)
     return {
         "default": default,
@@ -183,7 +184,7 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
         "method": config.method,
         **given_target(made.judgement, made.target).summary(student.label_names),
         **estimate,
-        "measured": _measured(made, gate, reference, teacher.temperature),
+        "measured": measured,
         "texts": len(corpus),
         "parameters": sum(p.numel() for p in student.model.parameters()),
         "teacher_agreement": agreement(reference, made.whole.targets(gate).numpy()),
@@ -195,8 +196,13 @@ def _measure(folder: Path, made: Distilled, teacher: Manifest, config: AdaptConf
     }
 
 
-def _abstention(logits: NDArray[np.float32], estimate: dict[str, Any]) -> RiskCoverage:
-    """The risk-coverage curve of the network that a device runs, by default, from its logits (texts, classes)."""
+def _abstention(logits: NDArray[np.float32], estimate: dict[str, Any], measured: dict[str, Any] | None) -> RiskCoverage:
+    """The risk-coverage curve of the network that a device runs, by default, from its logits (texts, classes).
+
+    Labels that the student learned prove no bound of it; they give the interval that the estimate starts from.
+    """
+    if measured:
+        return estimated_curve(logits, measured["low"])
     interval = estimate["estimated_accuracy_interval"]
     return estimated_curve(logits, interval and interval[0], estimate["estimated_accuracy_reason"])
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from distilshift.data.corpus import Corpus, extended, plain_digest
 from distilshift.data.formats import read_rows
 from distilshift.data.label_ids import label_ids
 from distilshift.data.labels import LabelNamer
+from distilshift.data.lines import require_utf8
 from distilshift.data.read import given_name, iter_examples
 from distilshift.data.rows import shown
 from distilshift.data.sources import Source, as_files, files_of
@@ -118,6 +120,9 @@ def read_target_labels(config: AdaptConfig, names: Sequence[str]) -> LabelledTex
 def _labelled(source: Source, name: str, config: AdaptConfig, names: Sequence[str]) -> list[Example]:
     """The rows with a label, in the order of the file, with their other columns."""
     column, reading = config.label_column, config  # type: str, InputConfig
+    file = Path(str(files_of(source)[0]))
+    if file.suffix == ".csv" and file.is_file() and config.encoding == InputConfig.encoding:
+        require_utf8(file)
     if _is_query(source):
         column, reading = "label", replace(QUERY_FORMAT, pair_column="pair" if config.pair_column else None)
     namer, found = LabelNamer(config.label_names, (), names), []

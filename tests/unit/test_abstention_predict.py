@@ -137,7 +137,7 @@ def test_a_student_without_a_curve_says_what_would_help(run_cli: Any, student_bu
     bundle = with_curve(student_bundle, tmp_path / "s", basis="estimate", reason=reason)
     done = run_cli("predict", bundle, "--text", "good", "--min-accuracy", "0.9")
     assert done.code == 2
-    assert f"got {reason}" in done.err
+    assert f"got no promise: {reason}" in done.err
     assert "adapt --labels" in done.err
 
 
@@ -145,7 +145,7 @@ def test_an_estimate_is_called_one(run_cli: Any, student_bundle: Path, tmp_path:
     lists = {"accuracy": [0.9], "threshold": [0.0], "answered": [1.0]}
     bundle = with_curve(student_bundle, tmp_path / "s", basis="estimate", **lists)
     done = run_cli("predict", bundle, "--text", "good", "--min-accuracy", "0.9")
-    assert "is an estimate, made without labels" in done.err
+    assert "is an estimate, not a bound" in done.err
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,13 @@ def test_the_measured_accuracy_takes_the_estimate_s_place(teacher_bundle: Path, 
     assert found["high"] - found["low"] > 0.1
     assert result.summary["estimated_accuracy"] is None
     card = (tmp_path / "s" / "README.md").read_text(encoding="utf-8")
-    assert f"Measured accuracy on the target texts: {found['accuracy']:.1%}" in card
+    assert f"Measured accuracy on the target texts: {found['low']:.1%} to {found['high']:.1%}" in card
+    assert f"The labels that the student was taught have {found['accuracy']:.1%}" in card
     assert f"120 texts, {LABELS} of them labelled" in card
     assert "No label was used" not in card
+    curve = result.summary["abstention"]
+    assert "without labels" not in (curve["reason"] or "")
+    assert bool(curve["accuracy"]) == (found["low"] > 0.5)  # more than chance
     assert "is not estimated" not in card
     manifest = read_manifest(tmp_path / "s")
     assert manifest.config["labels"] == "labels.csv"

@@ -151,3 +151,9 @@ def test_the_output_is_a_csv_file(tmp_path: Path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(OutputError, match="exists"):
         open_query_file(tmp_path / "folder.csv", TEXTS, 2)
+
+
+def test_another_encoding_is_refused_with_advice_that_leaves_the_texts_alone(path: Path):
+    path.write_bytes(path.read_text(encoding="utf-8").encode("cp1252"))
+    with pytest.raises(DataError, match=r"is not in UTF-8: .*byte 0xe8\. Fix: save it as CSV in UTF-8"):
+        open_query_file(path, TEXTS, 2)

@@ -144,3 +144,18 @@ def test_pairs_are_told_apart_by_both_texts(tmp_path: Path):
     assert labelled is not None
     pairs = open_corpus([("same", f"aspect {index}") for index in range(20)], config)
     assert match_labels(labelled, pairs)[1].rows.tolist() == list(range(10))
+
+
+def test_a_csv_file_in_another_encoding_is_to_be_saved_anew_unless_all_files_have_it(tmp_path: Path):
+    file = tmp_path / "l.csv"
+    file.write_bytes("\n".join(["text,label", "très bon,positive", *rows(10)]).encode("cp1252"))
+    with pytest.raises(DataError, match=r"byte 0xe8\. Fix: save it as CSV in UTF-8"):
+        read_target_labels(AdaptConfig(labels=str(file)), NAMES)
+    found = read_target_labels(AdaptConfig(labels=str(file), encoding="cp1252"), NAMES)
+    assert found is not None
+    assert found.examples[0].text == "très bon"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"no\.csv: no such file"):
+        read_target_labels(AdaptConfig(labels=str(tmp_path / "no.csv")), NAMES)

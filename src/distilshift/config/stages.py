@@ -92,6 +92,12 @@ class RuntimeConfig(StageConfig):
     max_windows: Annotated[int, Ge(0)] = option(
         0, "A text that is too long is read in so many windows at the most; 0: as its bundle says, or `adapt` would."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbstentionConfig(RuntimeConfig):
+    """How a bundle is run that may withhold labels."""
+
     min_accuracy: Annotated[float, Ge(0), Le(1)] | None = option(
         None,
         "Withhold labels whose confidence is too low for this accuracy of the others, by the student's risk-coverage "
@@ -103,7 +109,7 @@ class RuntimeConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(InputConfig, RuntimeConfig):
+class PredictConfig(InputConfig, AbstentionConfig):
     """Options of `predict`."""
 
     id_column: str | None = option(None, "Keep only this column of the input; by default all are kept.")
@@ -128,7 +134,7 @@ class DriftConfig(InputConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(LabelledInputConfig, RuntimeConfig):
+class EvaluateConfig(LabelledInputConfig, AbstentionConfig):
     """Options of `evaluate`."""
 
     threads: Annotated[int, Ge(0), Le(MAX_THREADS)] = option(0, "CPU threads; 0 takes all cores.")

@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from distilshift.data.rows import RowError
@@ -214,3 +215,22 @@ def _check_head(head: bytes, name: str, codec: str) -> None:
     for mark, (what, fix) in {**marks, **_PACKED}.items():
         if head.startswith(mark):
             raise DataError(f"{name}, line 1: is not {codec} text", expected=f"{codec} text", got=what, fix=fix)
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a file that a spreadsheet saved in another encoding: --encoding is that of the texts, not of this file.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    with path.open(encoding="utf-8") as stream:
+        try:
+            for _ in stream:
+                pass
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} is not in UTF-8",
+                expected="a CSV file in UTF-8",
+                got=f"byte 0x{error.object[error.start]:02x}",
+                fix="save it as CSV in UTF-8 (in Excel: `CSV UTF-8`)",
+            ) from None
