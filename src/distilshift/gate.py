@@ -45,7 +45,7 @@ MAX_ONE_CLASS = 0.9
 FAIR_SHARE, MIN_KEPT = 0.5, 0.2
 # Total variation of class shares, relative to that between uniform shares and one class (1 - 1/classes): from the
 # expected ones; from the unadapted teacher's, where parts of the texts told the expected ones; and from them where
-# they did not, unless the user gave them as numbers. For two classes: 0.30, 0.35 and 0.25.
+# they did not, unless the user gave them. For two classes: 0.30, 0.35 and 0.25.
 MAX_DRIFT, MAX_TOLD_MOVE, MAX_MOVE = 0.6, 0.7, 0.5
 # Share of texts that keep their label. The largest honest gain seen, 16 points, needs no less than 0.84.
 MIN_AGREEMENT = 0.65

@@ -139,6 +139,9 @@ def test_shares_that_the_user_gave_are_trusted():
     before, after = teachers(share=0.95, signal=2.5)
     assert "one class" in reason(before, after)
     assert reason(before, after, TargetPrior((0.05, 0.95), "given", "")) == ""
+    uniform = given_prior("uniform", ["negative", "positive"])
+    assert uniform is not None
+    assert "one class" not in reason(before, after - np.median(after), uniform)
 
 
 def test_noise_and_another_language_are_refused():

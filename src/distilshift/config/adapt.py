@@ -109,8 +109,8 @@ class AdaptConfig(InputConfig, TrainingConfig):
     diversity_weight: Annotated[float, Ge(0)] = option(1.0, "Weight of the term that keeps every class in use.")
     target_prior: str = option(
         "auto",
-        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: by parts of the texts (two classes, 48 "
-        "words or more) and the teacher's labels, weighed by their errors; else those of the labels, which stay.",
+        "Class shares to expect: 'negative=0.3,positive=0.7', uniform, or auto: those of the labels, moved to one "
+        "standard error before what parts of the texts tell (two classes, 48 words or more).",
         read_shares,
     )
     gate: bool = option(
