@@ -45,7 +45,6 @@ from distilshift.run import open_run
 from distilshift.second_opinion import second_opinion
 from distilshift.shards import Rows
 from distilshift.stage import versions
-from distilshift.student_bundle import temperature_of
 from distilshift.types import Example
 from distilshift.views import Reading, read_texts
 
@@ -68,7 +67,7 @@ def measure(bundle: Path, target: str, shares: Sequence[float]) -> list[dict[str
     examples = load(target, "train")
     labels = np.array([manifest.label_names.index(str(item.label)) for item in examples])
     classifier, accelerator = load_classifier(str(bundle), manifest.max_length), make_accelerator(CONFIG)
-    scale_logits(classifier.model, temperature_of(manifest))
+    scale_logits(classifier.model, manifest.temperature)
     corpus = open_corpus([replace(item, label=None) for item in examples], CONFIG)
     with tempfile.TemporaryDirectory() as folder, open_run(Path(folder) / "run", {}) as run:
         reading = read_texts(classifier, corpus, CONFIG, accelerator, run)
@@ -127,7 +126,7 @@ def _estimates(
     manifest: Manifest, own: NDArray[np.float32], parts: NDArray[np.float32] | None, positive: int
 ) -> dict[str, float | None]:
     """The share of positive texts as each way to tell it without labels has it."""
-    found = None if parts is None else part_share(signals_of(parts, temperature_of(manifest)))
+    found = None if parts is None else part_share(signals_of(parts, manifest.temperature))
     return {
         "predicted": float((own.argmax(axis=1) == positive).mean()),
         "parts": found and (found.share if positive == 1 else 1 - found.share),
