@@ -48,7 +48,9 @@ def share_estimates_table() -> str:
     heads = ["share of positive texts, estimated by", *(f"{share:.0%}" for share in shares), "mean error"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, title in SHARE_ESTIMATES.items():
-        found = [(row["share"], row["positive"][name]) for row in rows if row["positive"][name] is not None]
+        found = [(row["share"], row["positive"][name]) for row in rows if row["positive"].get(name) is not None]
+        if not found:
+            continue
         means = [np.mean([estimate for share, estimate in found if share == each]) for each in shares]
         error = np.mean([abs(share - estimate) for share, estimate in found])
         lines.append(f"| {title} | {' | '.join(f'{100 * mean:.0f}' for mean in means)} | {100 * error:.1f} |")

@@ -13,11 +13,23 @@ from distilshift.teacher_report import class_records, prediction_warnings
 # What an accepted adaptation was, where it was not the teacher that changed.
 ACCEPTED = {
     "dine": "The student learnt from the teacher as it came, and adapted itself.",
-    "second-opinion": "The student learnt what the teacher, as it came, and the words of the texts say together.",
 }
-WORDS_WITHOUT_SAY = "The student learned the teacher's labels, moved to the expected class proportions."
+# By which opinions a student of method second-opinion learned: the adapted teacher's, and the words'.
+OPINIONS = {
+    (False, False): "The student learned the labels of the teacher as it came.",
+    (False, True): "The student learned what the teacher as it came and the words of the texts say together.",
+    (True, False): "The student learned what the teacher as it came and the adapted one say together.",
+    (True, True): (
+        "The student learned what the teacher as it came, the adapted one and the words of the texts say together."
+    ),
+}
 # What a card says, and what earlier versions said instead.
 EARLIER_WORDING = (
+    (OPINIONS[False, False], "The student learned the teacher's labels, moved to the expected class proportions."),
+    (
+        OPINIONS[False, True],
+        "The student learnt what the teacher, as it came, and the words of the texts say together.",
+    ),
     ("distilled on texts of its domain without labels", "adapted to its domain without labels"),
     ("target texts that the vocabulary was not chosen by, a word is", "held-out target texts, a word is"),
     (" 1 of which has ", " 1 of which have "),
@@ -42,8 +54,11 @@ def verdict_sentence(summary: dict[str, Any]) -> str:
         "none": "The student learnt from the teacher as it came.",
     }
     learnt = outcome[summary["adaptation"]]
-    if summary["adaptation"] == "accepted":
-        learnt = WORDS_WITHOUT_SAY if summary.get("words_weight") == 0 else ACCEPTED.get(summary["method"], learnt)
+    if summary["adaptation"] == "accepted" and summary["method"] == "second-opinion":
+        # Earlier versions had no adapted teacher; the earliest did not note that words were not heard.
+        learnt = OPINIONS[bool(summary.get("adapted_weight")), summary.get("words_weight") != 0]
+    elif summary["adaptation"] == "accepted":
+        learnt = ACCEPTED.get(summary["method"], learnt)
     feedback = {"accepted": " It learnt from its own predictions, too.", "refused": "", None: ""}[summary["feedback"]]
     said = f"{feedback} {summary['feedback_reason']}" if summary["feedback"] else ""
     return f"{learnt} {summary['adaptation_reason']}{said}"

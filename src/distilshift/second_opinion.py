@@ -47,6 +47,8 @@ LONGEST_RUN = 3
 RIDGE = 2.0
 # More pieces than a vocabulary has: three of them, and which text of a pair they are of, fit in 64 bits.
 PIECES = 2**20
+# Logits of all texts that differ by so little, relative to the largest, differ by rounding.
+SAME_OF_ALL = 1e-6
 # Of moving class shares: each is a pass over the logits.
 ALIGNING_ROUNDS = 300
 
@@ -125,6 +127,7 @@ def average_teachers(unadapted: Rows, adapted: Rows, weight: float) -> NDArray[n
     """Mean of the centred logits of two teachers, (texts, classes); the adapted one's spread is made the other's.
 
     Information maximization makes a teacher far surer than it was; unscaled, it would be the only one to be heard.
+    An adapted teacher that says the same of all texts says nothing, and is not heard.
 
     Args:
         unadapted: (texts, classes) logits of the teacher as it came.
@@ -133,8 +136,9 @@ def average_teachers(unadapted: Rows, adapted: Rows, weight: float) -> NDArray[n
     """
     own, other = (_centred(each[np.arange(len(each))]) for each in (unadapted, adapted))
     spreads = [float((each - each.mean(axis=0)).std()) for each in (own, other)]
-    scale = spreads[0] / max(spreads[1], 1e-12)
-    return ((1 - weight) * own + weight * scale * other).astype(np.float32)
+    if spreads[1] <= SAME_OF_ALL * float(np.abs(other).max()):
+        return own.astype(np.float32)
+    return ((1 - weight) * own + weight * spreads[0] / spreads[1] * other).astype(np.float32)
 
 
 def _centred(logits: Floats) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ from distilshift.export import export_onnx
 from distilshift.gate import unfit_target
 from distilshift.inference import forward_all
 from distilshift.judging import Judgement, given_target
+from distilshift.loop import finished
 from distilshift.mapped import map_arrays
 from distilshift.measured import Measured, label_gap
 from distilshift.metrics import agreement, softmax
@@ -109,12 +110,13 @@ def write_student(
         _save(student, new)
         if made.shape["vocabulary"]:
             _write_compact(new / "tokenizer.json")
-        summary = _measure(new, made, teacher, config) | {"words_weight": _words_weight(run)}
+        weights = {"words_weight": _words_weight(run), "adapted_weight": _adapted_weight(run, config)}
+        summary = _measure(new, made, teacher, config) | weights
         summary["size_bytes"] = device_bytes(new, summary["default"])
         _write_reference(new, made, summary, config.seed)
         sampled = min(len(made.corpus), SAMPLE_TEXTS)
-        weights = teacher.config.get("class_weights", "none")
-        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics, weights)
+        class_weights = teacher.config.get("class_weights", "none")
+        summary["warnings"] = student_warnings(summary, sampled, made.target, teacher.statistics, class_weights)
         summary["shape"] = made.shape | {"missed": missed_budgets(made.shape, summary)}
         manifest.runtime.update(summary)  # type: ignore[union-attr]
         write_training_log(new, run)
@@ -233,6 +235,14 @@ def _write_reference(folder: Path, made: Distilled, summary: dict[str, Any], see
 def _words_weight(run: RunDirectory) -> float | None:
     """The words' share in the labels of a second opinion; None where none was asked for."""
     return float(map_arrays(run.file("second-opinion"))["weight"][0]) if "second-opinion" in run else None
+
+
+def _adapted_weight(run: RunDirectory, config: AdaptConfig) -> float | None:
+    """The adapted teacher's share in the labels of a second opinion; None where none was asked for."""
+    if "second-opinion" not in run:
+        return None
+    refused = "adapted-gate" in run and run.facts("adapted-gate")["chosen"] != "adapted"
+    return config.adapted_weight if finished("adapt") in run and not refused else 0.0
 
 
 def _estimate(

@@ -18,7 +18,7 @@ from distilshift.gate import GateDecision, decide, decide_labels, unfit_target
 from distilshift.target_facts import Target
 from distilshift.target_prior import TargetPrior, given_prior
 
-UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
+UNIFORM = TargetPrior((0.5, 0.5), "labels", "")
 
 
 def rows(log_odds: np.ndarray) -> np.ndarray:
@@ -124,8 +124,8 @@ def test_one_class_only_is_refused(share: float):
     before, after = teachers(share=share, signal=2.5)
     assert "one class" in reason(before, after)
     assert "one class" in reason(before, after - np.median(after))  # forced to halves
-    estimated = TargetPrior((0.15, 0.85) if share else (0.85, 0.15), "estimated", "")
-    assert "one class" in reason(before, after, estimated)
+    told_nothing = TargetPrior((0.15, 0.85) if share else (0.85, 0.15), "labels", "")
+    assert "one class" in reason(before, after, told_nothing)
 
 
 def test_one_class_that_a_weak_teacher_sees_as_two_is_not_torn_apart():
@@ -139,6 +139,9 @@ def test_shares_that_the_user_gave_are_trusted():
     before, after = teachers(share=0.95, signal=2.5)
     assert "one class" in reason(before, after)
     assert reason(before, after, TargetPrior((0.05, 0.95), "given", "")) == ""
+    uniform = given_prior("uniform", ["negative", "positive"])
+    assert uniform is not None
+    assert "one class" not in reason(before, after - np.median(after), uniform)
 
 
 def test_noise_and_another_language_are_refused():
@@ -169,7 +172,7 @@ def test_a_class_that_vanishes_is_refused():
     before = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     sharper = np.exp(3 * logits)
     fine, lost = (values / values.sum(axis=1, keepdims=True) for values in (sharper, sharper * [1, 1, 1, 1, 1e-12]))
-    uniform = TargetPrior((0.2,) * 5, "uniform", "")
+    uniform = TargetPrior((0.2,) * 5, "labels", "")
     assert decide(before, fine, uniform, None).chosen == "adapted"
     was = np.mean(before.argmax(axis=1) == 4)
     assert f"class 4 went from {was:.0%} of the texts to 0%" in decide(before, lost, uniform, None).reason
@@ -278,8 +281,8 @@ def relabelled(to_second: int, to_first: int = 0) -> tuple[np.ndarray, np.ndarra
     [
         ("given", 0.5, (295, 0), (305, 0), "from the expected class shares, over 0.30"),
         ("parts", 0.8, (340, 0), (360, 0), "class shares moved by 0.36, over 0.35"),
-        ("estimated", 0.7, (240, 0), (260, 0), "class shares moved by 0.26, over 0.25"),
-        ("uniform", 0.5, (170, 170), (180, 180), "give the same label to 64% of the texts, under 65%"),
+        ("labels", 0.7, (240, 0), (260, 0), "class shares moved by 0.26, over 0.25"),
+        ("labels", 0.5, (170, 170), (180, 180), "give the same label to 64% of the texts, under 65%"),
     ],
 )
 def test_each_bound_is_where_it_is_said_to_be(

@@ -28,7 +28,7 @@ LAYERS: list[list[set[str]]] = [
         {"predict"},
         {"risk_coverage"},
         {"target_labels", "measured", "few_labels"},
-        {"select", "priors", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
+        {"select", "part_shares", "target_prior", "estimates", "gate", "target_facts"},
         {"unknown"},
         {"text_sketch"},
         {"query_design", "similarity_order"},
@@ -130,7 +130,6 @@ LIGHT = {
     ),
     *(
         "select",
-        "priors",
         "target_prior",
         "estimates",
         "gate",

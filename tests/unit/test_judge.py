@@ -14,14 +14,12 @@ from distilshift.calibration import source_statistics
 from distilshift.estimates import accuracy_estimate
 from distilshift.judging import NOT_ADAPTED, Judge, Judgement, signals_of
 from distilshift.metrics import softmax
-from distilshift.priors import bbse_prior, em_prior
 from distilshift.run import open_run
 from distilshift.shards import Rows
-from distilshift.target_prior import MARGIN, TargetPrior, estimated_prior
+from distilshift.target_prior import TargetPrior, labels_prior
 from distilshift.views import Reading
 
-UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
-UNCLEAR = TargetPrior((0.5, 0.5), "unclear", "")
+LABELS = TargetPrior((0.5, 0.5), "labels", "")
 TOLD = TargetPrior((0.3, 0.7), "parts", "")
 GIVEN = TargetPrior((0.2, 0.8), "given", "")
 TEXTS = 2000
@@ -59,31 +57,40 @@ def said(rows: Rows, temperature: float) -> np.ndarray:
     return softmax(rows[np.arange(TEXTS)] / temperature)
 
 
-def test_class_shares_are_estimated_from_the_beginnings_on_the_calibrated_scale(
-    made: Made, reading: Reading, statistics: Statistics
+def test_without_better_evidence_shares_are_the_calibrated_labels_of_whole_texts(
+    reading: Reading, statistics: Statistics, tmp_path: Path
 ):
     assert abs(statistics.temperature - 1) > 0.5
-    prior = made().prior()
-    wanted = estimated_prior(said(reading.beginnings, statistics.temperature), statistics)
-    assert prior.origin == wanted.origin == "estimated"
-    assert prior.shares == pytest.approx(wanted.shares, abs=1e-9)
-    assert estimated_prior(said(reading.whole, statistics.temperature), statistics).origin == "uniform"
+    leaning = Rows([reading.whole[np.arange(TEXTS)] + np.array([0, 1], np.float32)])
+    with open_run(tmp_path / "run", {}) as run:
+        prior = Judge(Reading(reading.beginnings, leaning), statistics, 0, run).prior()
+    assert prior.origin == "labels"
+    np.testing.assert_allclose(prior.shares, labels_prior(said(leaning, statistics.temperature)).shares, atol=1e-9)
+    for other in (said(reading.beginnings, statistics.temperature), said(leaning, 1.0)):
+        assert np.abs(np.subtract(labels_prior(other).shares, prior.shares)).max() > 0.005
 
 
-def test_an_estimate_is_the_mean_of_two_less_the_margin(reading: Reading, statistics: Statistics):
-    probabilities = said(reading.beginnings, 0.85 * statistics.temperature)  # surer, which moves one of the two
-    confusion = np.array(statistics.validation_confusion)
-    counted = bbse_prior(probabilities.argmax(axis=1), confusion, np.full(2, 0.5)).prior[1]
-    likeliest = em_prior(probabilities, np.full(2, 0.5)).prior[1]
-    assert abs(counted - likeliest) > 0.005
-    distance, margin = (counted + likeliest) / 2 - 0.5, MARGIN + 2 * TEXTS**-0.5
-    assert estimated_prior(probabilities, statistics).shares[1] == pytest.approx(0.5 + distance - margin, abs=1e-9)
+def test_three_classes_are_not_told_by_parts(statistics: Statistics, tmp_path: Path):
+    logits = Rows([np.random.default_rng(0).normal(size=(TEXTS, 3)).astype(np.float32)])
+    with open_run(tmp_path / "run", {}) as run:
+        assert Judge(Reading(logits, logits), statistics, 0, run).prior().origin == "labels"
+
+
+def test_an_adapted_teacher_and_what_opinions_say_are_decided_apart(made: Made, reading: Reading):
+    """In one run, the teacher first: its refusal does not stand for that of the labels, nor theirs for its."""
+    judge = made()
+    opposite = Reading(*(Rows([-each[np.arange(TEXTS)]]) for each in (reading.beginnings, reading.whole)))
+    assert judge.judge(opposite, LABELS).adaptation == "refused"
+    assert judge.judge_opinion(reading.whole, LABELS).adaptation == "accepted"
+    again = made()
+    assert again.judge(reading, LABELS).adaptation == "refused"  # as the run has it
+    assert again.judge_opinion(opposite.whole, LABELS).adaptation == "accepted"
 
 
 def test_an_opinion_is_compared_with_what_the_teacher_said(made: Made, reading: Reading, statistics: Statistics):
     revised = drawn(0.5, 2)[0] / 4
     revised[: TEXTS // 10] *= -1  # other labels for a tenth
-    decision = made().judge_opinion(Rows([revised]), UNIFORM).decision
+    decision = made().judge_opinion(Rows([revised]), LABELS).decision
     assert decision is not None
     assert decision.agreement == pytest.approx(0.9)
     wanted = accuracy_estimate(said(reading.beginnings, statistics.temperature), statistics)
@@ -96,7 +103,7 @@ def test_an_opinion_is_compared_with_what_the_teacher_said(made: Made, reading: 
 
 def test_an_adapted_teacher_is_compared_by_both_readings(made: Made, reading: Reading, statistics: Statistics):
     adapted = Reading(Rows([1.5 * reading.beginnings[np.arange(TEXTS)]]), Rows([2 * reading.whole[np.arange(TEXTS)]]))
-    decision = made().judge(adapted, UNIFORM).decision
+    decision = made().judge(adapted, LABELS).decision
     assert decision is not None
     assert decision.agreement == 1.0
     wanted = accuracy_estimate(said(adapted.beginnings, statistics.temperature), statistics)
@@ -108,12 +115,11 @@ def test_an_adapted_teacher_is_compared_by_both_readings(made: Made, reading: Re
 @pytest.mark.parametrize(
     ("prior", "options", "shares"),
     [
-        (UNIFORM, {}, None),
-        (UNCLEAR, {}, None),
+        (LABELS, {}, None),
         (None, {}, None),
         (TOLD, {}, TOLD.shares),
         (None, {"given": GIVEN}, GIVEN.shares),
-        (UNIFORM, {"given": UNIFORM}, UNIFORM.shares),
+        (GIVEN, {"given": GIVEN}, GIVEN.shares),
     ],
 )
 def test_shares_are_known_where_they_were_given_or_told(

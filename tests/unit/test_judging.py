@@ -62,8 +62,8 @@ def test_an_accepted_adaptation_is_reported(
     facts = read_manifest(tmp_path / "s").runtime
     assert facts["adaptation"] == "accepted"
     assert facts["adaptation_reason"].startswith("No sign of harm")
-    assert facts["target_prior"] == {"negative": 0.5, "positive": 0.5}
-    assert facts["target_prior_reason"].startswith("Uniform class shares")
+    assert facts["target_prior"]["positive"] == pytest.approx(0.5, abs=0.05)
+    assert facts["target_prior_reason"].startswith("Labels keep the class shares that they have")
     low, high = facts["estimated_accuracy_interval"]
     assert 0 <= low <= facts["estimated_accuracy"] <= high <= 1
     assert set(facts["scores"]) == {"agreement", "unadapted", "adapted"}
@@ -128,7 +128,7 @@ def test_an_imported_teacher_has_no_estimate(teacher_bundle: Path, target_file: 
     import_checkpoint(str(teacher_bundle), tmp_path / "t", max_length=32)
     facts = adapt(tmp_path / "t", target_file, tmp_path / "s", **OPTIONS).summary
     assert facts["estimated_accuracy"] is facts["estimated_accuracy_interval"] is None
-    assert "has no statistics" in facts["target_prior_reason"]
+    assert "there is no better evidence" in facts["target_prior_reason"]
     assert facts["adaptation"] in {"accepted", "refused"}
     assert "is not estimated" in (tmp_path / "s" / "README.md").read_text()
 
@@ -159,9 +159,9 @@ def test_a_continued_run_decides_the_same(teacher_bundle: Path, target_file: Pat
         with pytest.raises(KeyboardInterrupt):
             adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS)
     journal = json.loads((tmp_path / "s.run" / "journal.json").read_text())
-    assert {"target-prior", "gate"} <= journal["files"].keys()
+    assert {"target-prior", "adapted-gate"} <= journal["files"].keys()
     monkeypatch.setattr(judging, "decide", lambda *args: pytest.fail("it decided again"))
-    monkeypatch.setattr(judging, "estimated_prior", lambda *args: pytest.fail("it estimated again"))
+    monkeypatch.setattr(judging, "labels_prior", lambda *args: pytest.fail("it estimated again"))
     adapt(teacher_bundle, target_file, tmp_path / "s", **OPTIONS)
     whole, continued = made
     assert continued.judgement == whole.judgement

@@ -16,7 +16,6 @@ from distilshift.near_copies import MOST_NEAR, incidence, near_copies
 from distilshift.run import open_run
 from distilshift.second_opinion import MIN_CORRELATION, SecondOpinion, second_opinion
 from distilshift.shards import Rows
-from distilshift.target_prior import Move
 from distilshift.types import Example
 from encoders import make_checkpoint
 
@@ -53,7 +52,7 @@ def asked(tmp_path: Path, classifier: Classifier, texts: list[str], margins: np.
     logits = np.stack([-margins / 2, margins / 2], axis=1).astype(np.float32)
     corpus = open_corpus([Example(text) for text in texts], AdaptConfig())
     with open_run(tmp_path / "run", {}) as run:
-        return second_opinion(Rows([logits]), corpus, classifier, 0.5, Move(np.array([0.5, 0.5]), 0.0), 0, run)
+        return second_opinion(Rows([logits]), corpus, classifier, 0.5, None, 1.0, 0, run)
 
 
 @pytest.mark.parametrize("copies", [1, 2])

@@ -17,19 +17,17 @@ from distilshift.bundle import read_manifest
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import open_corpus
 from distilshift.encoder import Classifier, load_classifier
-from distilshift.judging import Judge
-from distilshift.part_shares import PartShare, joint_cumulants, part_share
+from distilshift.judging import MIN_TEXTS, Judge, signals_of
+from distilshift.part_shares import joint_cumulants, part_share
 from distilshift.parts import MIN_WORDS, PARTS, parts_of, read_parts
 from distilshift.precision import make_accelerator
 from distilshift.run import open_run
 from distilshift.shards import Rows
 from distilshift.target_facts import Target
-from distilshift.target_prior import TargetPrior, with_parts
+from distilshift.target_prior import PARTS_ERROR, TargetPrior
 from distilshift.types import Example
 from distilshift.views import Reading
 from encoders import make_checkpoint
-
-UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
 
 
 def drawn(
@@ -103,38 +101,6 @@ def test_parts_that_all_look_the_same_say_nothing(signals: np.ndarray):
     assert part_share(signals) is None
 
 
-def test_the_larger_the_error_the_nearer_to_the_other_estimate():
-    shares = [with_parts(UNIFORM, PartShare(0.2, error, 0.2)).shares[1] for error in (0.0, 0.05, 0.1, 0.100001)]
-    np.testing.assert_allclose(shares, [0.2, 0.23, 0.5 - 0.3 * 2.25 / 3.25, 0.5])
-    found = with_parts(UNIFORM, PartShare(0.2, 0.05, 0.2))
-    assert (found.origin, sum(found.shares)) == ("parts", pytest.approx(1))
-    assert "0.20 (standard error 0.05)" in found.reason
-
-
-@pytest.mark.parametrize(
-    ("share", "common", "believed"), [(0.5, 0.17, False), (0.5, 0.19, True), (0.1, 0.11, False), (0.1, 0.12, True)]
-)
-def test_one_class_that_looks_like_two_is_not_believed(share: float, common: float, believed: bool):
-    assert with_parts(UNIFORM, PartShare(share, 0.05, common)).origin == ("parts" if believed else "unclear")
-
-
-@pytest.mark.parametrize(
-    ("found", "origin"),
-    [
-        (None, "unclear"),  # all parts look the same
-        (PartShare(0.5, 0.2, 0.17), "unclear"),
-        (PartShare(0.02, 0.2, 0.17), "unclear"),  # the share is not known, so that a tenth's bound does not hold
-        (PartShare(0.02, 0.2, 0.19), "uniform"),
-    ],
-)
-def test_equal_shares_are_no_place_to_move_to_where_there_may_be_one_class(found: PartShare | None, origin: str):
-    got = with_parts(UNIFORM, found)
-    assert (got.shares, got.origin) == (UNIFORM.shares, origin)
-    assert got.reason.endswith("may be one class only.") == (origin == "unclear")
-    estimated = TargetPrior((0.7, 0.3), "estimated", "Estimated.")
-    assert with_parts(estimated, found) is estimated
-
-
 @given(st.text(st.sampled_from("ab \n本"), max_size=80))
 @settings(max_examples=100, deadline=None)
 def test_parts_are_the_text_in_order_and_of_like_length(text: str):
@@ -206,34 +172,38 @@ def judge_of(folder: Path, read_: Callable[[], Any], given: TargetPrior | None =
         return Judge(Reading(rows, rows), None, 0, run, read_, given)
 
 
-def test_labels_move_all_the_way_to_what_parts_tell(tmp_path: Path):
-    signals = drawn(3000, 0.2, 0, lean=-0.5)
-    logits = logits_of(signals)
+def test_labels_move_towards_what_parts_tell(tmp_path: Path):
+    """From their 0.35, until they are one standard error before it; parts that were not read do not count."""
+    logits = logits_of(drawn(3000, 0.8, 0, lean=-0.5))
     logits[7] = np.nan
-    judge = judge_of(tmp_path, lambda: logits)
-    prior = judge.prior()
+    prior = judge_of(tmp_path, lambda: logits).prior()
+    found = part_share(signals_of(logits, 1.0))
+    assert found is not None
+    assert found.share == pytest.approx(0.8, abs=0.06)
     assert prior.origin == "parts"
-    assert prior.shares[1] == pytest.approx(0.2, abs=0.06)
-    move = judge.move(prior)
-    np.testing.assert_allclose(move.wanted(np.array([0.3, 0.7])), prior.shares)
+    assert prior.shares[1] == pytest.approx(found.share - np.hypot(found.error, PARTS_ERROR))
 
 
-def test_few_texts_tell_no_shares_by_their_parts(tmp_path: Path):
-    logits = logits_of(drawn(49, 0.2, 0, lean=-0.5))
-    assert judge_of(tmp_path / "a", lambda: logits).prior().origin == "uniform"
+@pytest.mark.parametrize(("texts", "origin"), [(MIN_TEXTS - 1, "labels"), (MIN_TEXTS, "parts")])
+def test_few_texts_tell_no_shares_by_their_parts(tmp_path: Path, texts: int, origin: str):
+    classes = np.where(np.arange(texts) < 0.9 * texts, 1.0, -1.0)[:, None]
+    logits = logits_of(classes + 0.1 * np.random.default_rng(0).normal(size=(texts, 6)))
+    assert judge_of(tmp_path, lambda: logits).prior().origin == origin
 
 
-def test_given_shares_need_no_parts_and_without_any_the_other_rule_holds(tmp_path: Path):
+def test_given_shares_need_no_parts_and_without_any_labels_keep_theirs(tmp_path: Path):
     given_ = TargetPrior((0.3, 0.7), "given", "")
     assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing"), given_).prior() == given_
-    assert judge_of(tmp_path / "b", lambda: None).prior().origin == "uniform"
+    found = judge_of(tmp_path / "b", lambda: None).prior()
+    assert found.origin == "labels"
+    assert found.shares[1] == pytest.approx(0.75 * 0.35 + 0.25 * 0.5)
 
 
 @pytest.mark.parametrize(
     ("origin", "moved", "refused"),
     [
-        ("estimated", 0.24, False),
-        ("estimated", 0.26, True),
+        ("labels", 0.24, False),
+        ("labels", 0.26, True),
         ("parts", 0.34, False),
         ("parts", 0.36, True),
         ("given", 0.45, False),
@@ -247,7 +217,7 @@ def test_shares_that_parts_told_may_move_further_than_guesses(origin: str, moved
 
 @pytest.mark.parametrize(
     ("origin", "accuracy", "refused"),
-    [("uniform", 0.54, True), ("uniform", 0.56, False), ("parts", 0.46, False), ("parts", 0.44, True)],
+    [("labels", 0.54, True), ("labels", 0.56, False), ("parts", 0.46, False), ("parts", 0.44, True)],
 )
 def test_where_parts_told_two_classes_a_low_estimate_of_accuracy_counts_for_less(
     origin: str, accuracy: float, refused: bool
@@ -263,12 +233,12 @@ def test_adapt_reads_parts_once_and_says_so(
 ):
     asked, statistics = [], read_manifest(teacher_bundle).statistics
     assert statistics is not None
-    logits = logits_of(drawn(3000, 0.3, 0)) * statistics.temperature
+    logits = logits_of(drawn(3000, 0.15, 0)) * statistics.temperature
     monkeypatch.setattr(pipeline, "read_parts", lambda *args: (asked.append(1), logits)[1])
     options: dict[str, Any] = {"student_layers": 1, "distil_epochs": 1, "spans": 0, "precision": "fp32"}
     facts = adapt(teacher_bundle, target_file, tmp_path / "s", **options).summary
-    assert "by the parts of the texts" in facts["target_prior_reason"]
-    assert facts["target_prior"]["positive"] == pytest.approx(0.3, abs=0.06)
+    assert "parts of the texts tell 0.1" in facts["target_prior_reason"]
+    assert facts["target_prior"]["positive"] == pytest.approx(0.25, abs=0.03)
     assert asked == [1]
     adapt(teacher_bundle, target_file, tmp_path / "given", **options, target_prior="0.4,0.6")
     assert asked == [1]

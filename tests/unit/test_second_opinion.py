@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 
-from distilshift import adapt, second_opinion
-from distilshift.bundle import Statistics
+from distilshift import second_opinion
 from distilshift.card import shares_sentence
 from distilshift.config import AdaptConfig
 from distilshift.data.corpus import Corpus, open_corpus
 from distilshift.encoder import Classifier, load_classifier
 from distilshift.gate import decide_labels
-from distilshift.judging import Judge
 from distilshift.metrics import softmax
-from distilshift.priors import bbse_prior
 from distilshift.run import open_run
 from distilshift.second_opinion import (
     BLOCK_TEXTS,
@@ -35,13 +32,12 @@ from distilshift.second_opinion import (
     similarities,
 )
 from distilshift.shards import Rows
-from distilshift.target_prior import Move, TargetPrior
+from distilshift.target_prior import TargetPrior
 from distilshift.types import Example
-from distilshift.views import Reading
 from encoders import make_checkpoint
 
 ASKED = "The second opinion", "second opinion"
-UNIFORM = TargetPrior((0.5, 0.5), "uniform", "")
+UNIFORM = TargetPrior((0.5, 0.5), "labels", "")
 FILLERS = ["the", "was", "a", "film", "book", "plot", "hero", "scene", "very", "and"]
 
 
@@ -74,14 +70,14 @@ def asked(
     logits: NDArray[np.float32],
     *,
     weight: float = 0.5,
-    shares: tuple[float, ...] = (0.5, 0.5),
-    most: float = 0.0,
+    shares: tuple[float, ...] | None = None,
     temperature: float = 1.0,
 ) -> SecondOpinion:
     corpus: Corpus = open_corpus(texts, AdaptConfig())
     with open_run(tmp_path / "run", {}) as run:
-        move = Move(np.array(shares), most, temperature=temperature)
-        found = second_opinion.second_opinion(Rows([logits]), corpus, classifier, weight, move, seed=0, run=run)
+        known = None if shares is None else np.array(shares)
+        wanted = (weight, known, temperature, 0)
+        found = second_opinion.second_opinion(Rows([logits]), corpus, classifier, *wanted, run)
         whole = np.array(found.whole[np.arange(len(texts))])
     return SecondOpinion(Rows([whole]), found.bias, found.correlation, found.weight, found.distinct)
 
@@ -205,31 +201,25 @@ def test_a_bias_gives_labels_the_wanted_shares(classes: int):
     assert not bias_towards(logits, softmax(logits).mean(axis=0)).any()
 
 
-@pytest.mark.parametrize(
-    ("most", "counted", "wanted"),
-    [
-        (0.0, None, 0.3),  # stays
-        (0.1, None, 0.4),  # as far as it may
-        (0.5, None, 0.5),  # and no further than what is expected
-        (0.0, 0.1, 0.2),  # half-way to BBSE's estimate
-        (0.1, 0.1, 0.3),  # and from there
-        (1.0, 0.1, 0.5),
-        (0.1, 0.9, 0.5),
-    ],
-)
-def test_where_class_shares_go(most: float, counted: float | None, wanted: float):
-    estimate = None if counted is None else np.array([1 - counted, counted])
-    found = Move(np.array([0.5, 0.5]), most, estimate).wanted(np.array([0.7, 0.3]))
-    np.testing.assert_allclose(found, [1 - wanted, wanted])
-
-
 def test_class_shares_move_in_the_labels(tmp_path: Path, classifier: Classifier):
     texts, labels = reviews(MIN_TEXTS)
     logits = noisy_logits(labels, wrong=0.05) + np.array([0, 1], np.float32)
-    found = asked(tmp_path, classifier, texts, logits, most=1.0)
+    found = asked(tmp_path, classifier, texts, logits, shares=(0.5, 0.5))
     whole = found.whole[np.arange(len(texts))]
     np.testing.assert_allclose(softmax(whole).mean(axis=0), 0.5, atol=1e-5)
     assert found.bias[0] > 0 > found.bias[1]
+
+
+def test_class_shares_that_nobody_knows_stay(tmp_path: Path, classifier: Classifier):
+    """A teacher's lean is left in the labels, with words or without."""
+    texts, labels = reviews(MIN_TEXTS)
+    logits = noisy_logits(labels, wrong=0.05) + np.array([0, 1], np.float32)
+    for name, weight in (("heard", 0.5), ("not", 0.0)):
+        found = asked(tmp_path / name, classifier, texts, logits, weight=weight, temperature=0.5)
+        assert not found.bias.any()
+        means = (each.mean(axis=0) for each in (found.whole[np.arange(len(texts))], logits))
+        leans = [mean[1] - mean[0] for mean in means]
+        assert leans[0] == pytest.approx(leans[1], abs=0.01)  # what words add has almost no lean of its own
 
 
 @pytest.mark.parametrize(
@@ -242,38 +232,10 @@ def test_shares_are_counted_on_a_scale_of_the_teachers(
     """Its own; with words heard, whose mean with it is less sure, one that is no flatter than as it came."""
     read, labels = reviews(texts)
     logits = noisy_logits(labels, wrong=0.05) / 3
-    found = asked(tmp_path, classifier, read, logits, shares=(0.8, 0.2), most=1.0, temperature=temperature)
+    found = asked(tmp_path, classifier, read, logits, shares=(0.8, 0.2), temperature=temperature)
     assert (found.weight > 0) == (texts >= MIN_TEXTS)
     whole = found.whole[np.arange(len(read))]
     np.testing.assert_allclose(softmax(whole / scale).mean(axis=0), [0.8, 0.2], atol=1e-4)
-
-
-@pytest.mark.parametrize(("given", "confidence", "most"), [(UNIFORM, 0.9, 1.0), (None, 0.9, 0.2), (None, 0.7, 0)])
-def test_how_far_shares_may_move(tmp_path: Path, given: TargetPrior | None, confidence: float, most: float):
-    rows = Rows([np.log(np.array([[0.8, 0.2]] * 3 + [[0.2, 0.8]], np.float32))])
-    statistics = Statistics([0.5, 0.5], [[40, 10], [10, 40]], 0.8, 1.0, validation_confidence=confidence)
-    statistics = replace(statistics, temperature=0.7) if given else statistics
-    prior = TargetPrior((0.6, 0.4), "estimated", "")
-    with open_run(tmp_path / "run", {}) as run:
-        move = Judge(Reading(rows, rows), statistics, 0, run, given=given).move(given or prior)
-        assert move.most == pytest.approx(most, abs=1e-6)
-        np.testing.assert_allclose(move.expected, (given or prior).shares)
-        if given:
-            assert (move.counted, move.temperature) == (None, 0.7)
-        else:
-            wanted = bbse_prior(np.array([0, 0, 0, 1]), np.array([[40, 10], [10, 40]]), np.array([0.5, 0.5])).prior
-            np.testing.assert_allclose(move.counted, wanted)
-        still = Judge(Reading(rows, rows), None, 0, run).move(prior)
-        unclear = Judge(Reading(rows, rows), statistics, 0, run).move(replace(prior, origin="unclear"))
-    assert [(none.most, none.counted) for none in (still, unclear)] == [(0.0, None)] * 2
-
-
-@pytest.mark.parametrize("confusion", [[[25, 25], [25, 25]], [[50, 0], [50, 0]]])
-def test_a_teacher_that_confuses_all_counts_nothing(tmp_path: Path, confusion: list[list[int]]):
-    rows = Rows([np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32))])
-    statistics = Statistics([0.5, 0.5], confusion, 0.5, 1.0, validation_confidence=0.8)
-    with open_run(tmp_path / "run", {}) as run:
-        assert Judge(Reading(rows, rows), statistics, 0, run).move(UNIFORM).counted is None
 
 
 def test_the_gate_looks_at_labels_not_at_certainty():
@@ -284,38 +246,6 @@ def test_the_gate_looks_at_labels_not_at_certainty():
     other = decide_labels(sure, calm[::-1], UNIFORM, None, *ASKED)
     assert other.chosen == "unadapted"
     assert other.reason.startswith("The second opinion was refused: teacher and second opinion give the same label")
-
-
-def test_it_is_the_default_and_told(teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any):
-    from distilshift import gate
-
-    monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
-    facts = adapt(teacher_bundle, target_file, tmp_path / "s", student_layers=1, distil_epochs=2).summary
-    assert facts["method"] == "second-opinion"
-    assert facts["adaptation"] == "accepted"
-    card = (tmp_path / "s" / "README.md").read_text()
-    assert (facts["words_weight"], "The student learned the teacher's labels, moved to the" in card) == (0, True)
-    assert "the words of the texts say together" not in card
-    assert "say so with --target-prior" in card
-
-
-@pytest.mark.usefixtures("quick_export")
-@pytest.mark.parametrize("options", [{}, {"opinion_weight": 0.0}, {"gate": False, "opinion_weight": 0.3}])
-def test_the_card_says_whether_words_had_a_say(
-    teacher_bundle: Path, target_file: Path, tmp_path: Path, monkeypatch: Any, options: dict[str, Any]
-):
-    from distilshift import gate
-
-    monkeypatch.setattr(gate, "_unfit_target", lambda *args: iter(()))
-    monkeypatch.setattr(second_opinion, "MIN_TEXTS", 100)
-    monkeypatch.setattr(second_opinion, "MIN_CORRELATION", -1.0)
-    folder, weight = tmp_path / "s", options.get("opinion_weight", 0.5)
-    facts = adapt(teacher_bundle, target_file, folder, student_layers=1, distil_epochs=2, **options).summary
-    assert (facts["adaptation"], facts["words_weight"]) == ("accepted", weight)
-    card = (folder / "README.md").read_text()
-    assert ("the words of the texts say together" in card) == (weight > 0)
-    assert ("moved to the expected class proportions" in card) == (weight == 0)
-    assert "A small text classifier, adapted to its domain without labels" in card
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which class shares adaptation expects: given, estimated with care, or uniform."""
+"""Which class shares are expected: given, those of the labels, or those moved as far as parts of the texts bear out."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from distilshift.bundle import Statistics
 from distilshift.calibration import source_statistics
 from distilshift.errors import ConfigError
-from distilshift.metrics import softmax
-from distilshift.target_prior import TargetPrior, estimated_prior, given_prior
+from distilshift.part_shares import PartShare
+from distilshift.target_prior import (
+    LOWEST_SHARE,
+    PARTS_ERROR,
+    TargetPrior,
+    given_prior,
+    labels_prior,
+    with_parts,
+)
 
 NAMES = ["negative", "positive"]
 
 
-def drawn(texts: int, shares: list[float], seed: int, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that are the true log-odds of Gaussian classes (priors even), and labels: a pure label shift."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(len(shares), texts, p=shares)
-    points = np.eye(len(shares))[labels] + rng.normal(size=(texts, len(shares))) / scale**0.5
-    return (scale * points).astype(np.float32), labels
-
-
-def statistics_of(classes: int = 2, texts: int = 2000, seed: int = 0) -> Statistics:
-    even = [1 / classes] * classes
-    return source_statistics(*drawn(texts, even, seed), even, seed)
-
-
-def target(shares: list[float], texts: int = 2000, seed: int = 1, scale: float = 3.0) -> np.ndarray:
-    return softmax(drawn(texts, shares, seed, scale)[0] / statistics_of(len(shares)).temperature)
+def labels_of(positive: float, texts: int = 60) -> np.ndarray:
+    """Probabilities of two classes with this mean of the second, spread about it."""
+    away = np.linspace(-1, 1, texts) * min(positive, 1 - positive)
+    return np.stack([1 - positive - away, positive + away], axis=1)
 
 
 def test_statistics_by_hand():
@@ -68,7 +65,7 @@ def test_shares_are_read_in_order_or_by_name(text: str, shares: tuple[float, flo
 
 def test_auto_is_not_given():
     assert given_prior("auto", NAMES) is None
-    assert given_prior("uniform", NAMES).origin == "uniform"
+    assert given_prior("uniform", NAMES).origin == "given"
     assert given_prior("0.3,0.7", NAMES).origin == "given"
 
 
@@ -96,58 +93,83 @@ def test_the_example_of_the_refusal_is_accepted(classes: int):
         assert given_prior(rounded, each).shares == pytest.approx([1 / classes] * classes, abs=1e-9)
 
 
-def test_a_balanced_target_keeps_uniform_shares():
-    found = estimated_prior(target([0.5, 0.5]), statistics_of())
-    assert (found.shares, found.origin) == ((0.5, 0.5), "uniform")
-    assert "within the margin" in found.reason
+def test_the_labels_own_shares_are_expected_a_quarter_of_the_way_to_equal_ones():
+    found = labels_prior(np.array([[0.7, 0.2, 0.1], [0.9, 0.1, 0.0]]))
+    np.testing.assert_allclose(found.shares, 0.75 * np.array([0.8, 0.15, 0.05]) + 0.25 / 3)
+    assert (found.origin, found.known) == ("labels", False)
+    assert found.reason == "Labels keep the class shares that they have: there is no better evidence."
+    assert min(labels_prior(np.array([[1.0, 0.0]] * 9)).shares) == pytest.approx(0.125)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.8])
-def test_a_label_shift_moves_the_shares_its_way_and_not_all_of_it(share: float):
-    found = estimated_prior(target([1 - share, share]), statistics_of())
-    assert found.origin == "estimated"
-    margin = 0.05 + 2 * 2000**-0.5
-    expected = 0.5 + (abs(share - 0.5) - margin) * np.sign(share - 0.5)
-    assert found.shares[1] == pytest.approx(expected, abs=0.03)
-    assert sum(found.shares) == pytest.approx(1, abs=1e-12)
+@pytest.mark.parametrize("origin", ["given", "parts", "labels"])
+def test_shares_are_known_unless_only_the_labels_tell_them(origin: str):
+    assert TargetPrior((0.5, 0.5), origin, "").known == (origin != "labels")
 
 
-def test_three_classes():
-    found = estimated_prior(target([0.7, 0.2, 0.1]), statistics_of(3))
-    assert found.origin == "estimated"
-    assert found.shares[0] > 0.5 > 1 / 3 > found.shares[1] > found.shares[2] > 0
-    assert estimated_prior(target([1 / 3] * 3), statistics_of(3)).shares == (1 / 3,) * 3
+@given(st.floats(0.03, 0.97), st.floats(0.02, 0.98), st.floats(0.0, 0.3))
+def test_labels_stay_within_one_standard_error_and_else_stop_one_before_the_estimate(
+    own: float, told: float, bootstrap: float
+):
+    error = float(np.hypot(bootstrap, PARTS_ERROR))
+    labels = labels_of(own)
+    found = with_parts(labels, PartShare(told, bootstrap, common=0.5))
+    if abs(told - own) <= error:
+        assert (found.shares, found.origin) == (labels_prior(labels).shares, "labels")
+        assert f"which agrees with {own:.2f}." in found.reason
+    else:
+        assert found.origin == "parts"
+        assert abs(told - found.shares[1]) == pytest.approx(error, abs=LOWEST_SHARE)
+        assert min(own, told) < found.shares[1] + LOWEST_SHARE
+        assert found.shares[1] - LOWEST_SHARE < max(own, told)
+    assert sum(found.shares) == pytest.approx(1)
+    assert min(found.shares) > 0
 
 
-def test_doubt_leaves_uniform_shares():
-    shifted, known = target([0.2, 0.8]), statistics_of()
-    assert estimated_prior(shifted, known).origin == "estimated"  # without the doubts below
-    old = Statistics(known.class_prior, known.validation_confusion, known.validation_accuracy, known.temperature)
-    doubts = {
-        "no statistics": (shifted, None),
-        "has no statistics": (shifted, old),
-        "fewer than 50 texts": (shifted[:49], known),
-        "was validated on 20 texts": (
-            shifted,
-            dataclasses.replace(known, validation_confusion=[[8, 2], [2, 8]]),
-        ),
-        "source lacks a class": (shifted, dataclasses.replace(known, class_prior=[0.0, 1.0])),
-        "too little": (shifted, dataclasses.replace(known, validation_confusion=[[500, 500], [500, 500]])),
-        "mean confidence is -": (target([0.2, 0.8], scale=1.5), known),
-        "mean confidence is +": (target([0.2, 0.8], scale=9.0), known),
-        "apart": (shifted, dataclasses.replace(known, validation_confusion=[[550, 450], [450, 550]])),
-    }
-    for words, (probabilities, statistics) in doubts.items():
-        found = estimated_prior(probabilities, statistics)
-        assert found.shares == (0.5, 0.5), words
-        assert words in found.reason
+def test_the_less_sure_the_estimate_the_less_labels_move():
+    """From 0.9 towards 0.3: the bootstrap's error and that of the model of parts add up as variances do."""
+    errors = (0.0, 0.075, 0.24, 0.5916)
+    found = [with_parts(labels_of(0.9), PartShare(0.3, error, common=0.5)) for error in errors]
+    np.testing.assert_allclose([each.shares[1] for each in found], [0.4, 0.425, 0.56, 0.9], atol=1e-3)
+    last = with_parts(labels_of(0.9), PartShare(0.3, 0.592, common=0.5))  # 0.6 with that of the model
+    assert last.origin == "labels"
 
 
-def test_few_texts_move_less():
-    many, few = (estimated_prior(target([0.1, 0.9], texts), statistics_of()) for texts in (2000, 100))
-    assert 0.5 <= few.shares[1] < many.shares[1]
+@pytest.mark.parametrize(
+    ("own", "told", "bootstrap", "interval"),
+    [(0.8, 0.5, 0.0, "0.30 to 0.70"), (0.8, 0.5, 0.1, "0.22 to 0.78"), (0.6, 0.1, 0.0, "0.00 to 0.30")],
+)
+def test_the_interval_is_of_the_whole_error_and_told(own: float, told: float, bootstrap: float, interval: str):
+    found = with_parts(labels_of(own), PartShare(told, bootstrap, common=0.5))
+    assert found.reason == (
+        f"Labels move from {own:.2f} to {found.shares[1]:.2f}: parts of the texts tell {told:.2f} for the second class "
+        f"(95 % interval {interval}), and they stop one standard error before it."
+    )
+    upper = with_parts(labels_of(0.4), PartShare(0.9, 0.0, common=0.5))
+    assert "(95 % interval 0.70 to 1.00)" in upper.reason
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_no_class_is_expected_to_be_all_but_absent(mirrored: bool):
+    own, told = (0.999, 0.895) if mirrored else (0.001, 0.105)
+    found = with_parts(labels_of(own), PartShare(told, 0.0, common=0.5))
+    assert found.shares[0 if mirrored else 1] == pytest.approx(LOWEST_SHARE)
+    assert found.origin == "parts"
+
+
+@pytest.mark.parametrize(
+    ("share", "common", "believed"), [(0.5, 0.17, False), (0.5, 0.19, True), (0.1, 0.11, False), (0.1, 0.12, True)]
+)
+def test_one_class_that_looks_like_two_is_not_believed(share: float, common: float, believed: bool):
+    labels = labels_of(0.8)
+    found = with_parts(labels, PartShare(share, 0.05, common))
+    assert found.known == believed
+    assert (found == labels_prior(labels)) != believed
+
+
+def test_parts_that_all_look_the_same_leave_labels_alone():
+    assert with_parts(labels_of(0.8), None) == labels_prior(labels_of(0.8))
 
 
 def test_a_prior_survives_json():
-    found = estimated_prior(target([0.2, 0.8]), statistics_of())
+    found = with_parts(labels_of(0.8), PartShare(0.3, 0.05, common=0.5))
     assert TargetPrior.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found

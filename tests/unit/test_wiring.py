@@ -83,7 +83,7 @@ def test_of_a_refused_opinion_nothing_reaches_the_student(
     views: Views, opinion: SecondOpinion, monkeypatch: pytest.MonkeyPatch
 ):
     plain = [labels(view) for view in views(method="none")]
-    refused = Judgement("refused", "So it shall be.", TargetPrior((0.5, 0.5), "uniform", ""))
+    refused = Judgement("refused", "So it shall be.", TargetPrior((0.5, 0.5), "labels", ""))
     monkeypatch.setattr(Judge, "judge_opinion", lambda *_: refused)
     for view, wanted in zip(views(), plain, strict=True):
         assert view.bias is None
