@@ -82,13 +82,13 @@ def require_same(one: Path, two: Path, mean: float = MEAN) -> None:
     )
 
 
-def require_same_losses(one: Path, two: Path) -> None:
+def require_same_losses(one: Path, two: Path, rtol: float = 2e-3) -> None:
     first, second = (json.loads((folder / "training_log.json").read_text()) for folder in (one, two))
     assert {name: len(entry["loss"]) for name, entry in first.items()} == {
         name: len(entry["loss"]) for name, entry in second.items()
     }
     for name, entry in first.items():
-        np.testing.assert_allclose(entry["loss"], second[name]["loss"], rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(entry["loss"], second[name]["loss"], rtol=rtol, atol=1e-4)
 
 
 def test_two_processes_teach_as_one(encoder: Path, source_file: Path, tmp_path: Path):
@@ -111,7 +111,7 @@ def test_two_processes_adapt_as_one(teacher: Path, target_file: Path, tmp_path: 
         arguments += ADAPTING.get(method, BATCH + EPOCHS)
         assert distilshift(*arguments, "-o", tmp_path / number).stdout.count("Student in") == 1
     require_same(tmp_path / "1", tmp_path / "2", mean)
-    require_same_losses(tmp_path / "1", tmp_path / "2")
+    require_same_losses(tmp_path / "1", tmp_path / "2", 2e-3 if mean == MEAN else 1e-2)
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
 
 
