@@ -146,6 +146,17 @@ class Judge:
 
         return TargetPrior.from_json(self._kept("target-prior", choose))
 
+    def adaptation_prior(self) -> TargetPrior:
+        """The class shares that a teacher's predictions keep while it adapts: those given, else of its labels.
+
+        Not those by parts of texts: their error would be taken for evidence once more.
+        """
+
+        def choose() -> TargetPrior:
+            return self._given or labels_prior(self._probabilities(self._unadapted.whole))
+
+        return TargetPrior.from_json(self._kept("adaptation-prior", choose))
+
     def judge(self, adapted: Reading, prior: TargetPrior) -> Judgement:
         """Whether the adapted teacher is used, by what both say of whole texts."""
 

@@ -286,11 +286,11 @@ def _with_adapted(
 
     `teacher` adapts in place. It learns the texts alone, without spans of them, as it was measured.
     """
-    prior = judge.prior()
-    adapt_teacher(teacher, corpus, replace(config, method="shot-im", spans=0), accelerator, run, prior.array())
+    shares = judge.adaptation_prior().array()
+    adapt_teacher(teacher, corpus, replace(config, method="shot-im", spans=0), accelerator, run, shares)
     adapted = read_texts(teacher, corpus, config, accelerator, run, "adapted")
     if config.gate:
-        judgement = judge.judge(adapted, prior)
+        judgement = judge.judge(adapted, judge.prior())
         if judgement.adaptation == "refused":
             return unadapted.whole, f" The adapted teacher had no say. {judgement.reason}"
     return Rows([average_teachers(unadapted.whole, adapted.whole, config.adapted_weight)]), ""

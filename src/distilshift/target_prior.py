@@ -22,9 +22,10 @@ from distilshift.part_shares import PartShare
 # What the bootstrap leaves out of the error of the estimate by parts, that its model is wrong: a standard error, that
 # of the worst development domain over class shares of 0.05 to 0.95 (benchmarks/results/label_designs.json).
 PARTS_ERROR = 0.11
-# How far information maximization leads the mean prediction from its present class shares towards equal ones: where
-# nothing tells the shares, they are between the two (benchmarks/LOG.md).
-TOWARDS_UNIFORM = 0.25
+# How far the class shares that an adapting teacher keeps are led from its labels' towards equal ones, for more than two
+# classes: of many it forgets some, and equal shares bring them back. With two it costs up to ten points where they are
+# unequal (benchmarks/LOG.md).
+TOWARDS_UNIFORM = 0.5
 # Correlation of two parts of a text, at the least, and what q (1 - q) times a second number adds, q being the share:
 # so much two classes have in common. With less there may be one class that looks like two. On the development pairs
 # two halves had 0.22 and more, a tenth 0.13 and more, one class that was taken for two halves 0.14 and less
@@ -108,15 +109,21 @@ def given_prior(text: str, label_names: list[str]) -> TargetPrior | None:
 
 
 def labels_prior(probabilities: Floats) -> TargetPrior:
-    """The class shares of the teacher's labels, a quarter of the way to equal ones.
+    """The share of the texts that each class is predicted for; of more than two classes, half-way to equal shares.
+
+    Of two classes not the mean prediction: an unsure teacher's is nearer to equal shares than the target is, and
+    information maximization that was led there made labels worse (benchmarks/LOG.md). One text more counts for each.
 
     Args:
-        probabilities: (texts, classes), calibrated, of the unadapted teacher.
+        probabilities: (texts, classes), of the unadapted teacher.
     """
-    mean = np.asarray(probabilities, np.float64).mean(axis=0)
-    shares = (1 - TOWARDS_UNIFORM) * mean + TOWARDS_UNIFORM / len(mean)
+    texts, classes = np.shape(probabilities)
+    counts = np.bincount(np.argmax(probabilities, axis=1), minlength=classes)
+    shares = (counts + 1) / (texts + classes)
+    if classes > 2:
+        shares = (1 - TOWARDS_UNIFORM) * shares + TOWARDS_UNIFORM / classes
     reason = "Labels keep the class shares that they have: there is no better evidence."
-    return TargetPrior(tuple((shares / shares.sum()).tolist()), "labels", reason)
+    return TargetPrior(tuple(shares.tolist()), "labels", reason)
 
 
 def with_parts(probabilities: Floats, found: PartShare | None) -> TargetPrior:

@@ -93,12 +93,13 @@ def test_the_example_of_the_refusal_is_accepted(classes: int):
         assert given_prior(rounded, each).shares == pytest.approx([1 / classes] * classes, abs=1e-9)
 
 
-def test_the_labels_own_shares_are_expected_a_quarter_of_the_way_to_equal_ones():
-    found = labels_prior(np.array([[0.7, 0.2, 0.1], [0.9, 0.1, 0.0]]))
-    np.testing.assert_allclose(found.shares, 0.75 * np.array([0.8, 0.15, 0.05]) + 0.25 / 3)
-    assert (found.origin, found.known) == ("labels", False)
-    assert found.reason == "Labels keep the class shares that they have: there is no better evidence."
-    assert min(labels_prior(np.array([[1.0, 0.0]] * 9)).shares) == pytest.approx(0.125)
+def test_the_labels_own_shares_are_those_of_the_predicted_classes():
+    two = labels_prior(np.array([[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]))
+    np.testing.assert_allclose(two.shares, [3 / 5, 2 / 5])
+    three = labels_prior(np.array([[0.7, 0.2, 0.1], [0.9, 0.1, 0.0], [0.4, 0.5, 0.1]]))
+    np.testing.assert_allclose(three.shares, (np.array([3 / 6, 2 / 6, 1 / 6]) + 1 / 3) / 2)
+    assert (two.origin, two.known) == (three.origin, three.known) == ("labels", False)
+    assert two.reason == "Labels keep the class shares that they have: there is no better evidence."
 
 
 @pytest.mark.parametrize("origin", ["given", "parts", "labels"])
