@@ -57,7 +57,7 @@ def said(rows: Rows, temperature: float) -> np.ndarray:
     return softmax(rows[np.arange(TEXTS)] / temperature)
 
 
-def test_without_better_evidence_shares_are_the_calibrated_labels_of_whole_texts(
+def test_without_better_evidence_shares_are_those_of_the_labels_of_whole_texts(
     reading: Reading, statistics: Statistics, tmp_path: Path
 ):
     assert abs(statistics.temperature - 1) > 0.5
@@ -66,8 +66,8 @@ def test_without_better_evidence_shares_are_the_calibrated_labels_of_whole_texts
         prior = Judge(Reading(reading.beginnings, leaning), statistics, 0, run).prior()
     assert prior.origin == "labels"
     np.testing.assert_allclose(prior.shares, labels_prior(said(leaning, statistics.temperature)).shares, atol=1e-9)
-    for other in (said(reading.beginnings, statistics.temperature), said(leaning, 1.0)):
-        assert np.abs(np.subtract(labels_prior(other).shares, prior.shares)).max() > 0.005
+    other = labels_prior(said(reading.beginnings, statistics.temperature))
+    assert np.abs(np.subtract(other.shares, prior.shares)).max() > 0.005
 
 
 def test_three_classes_are_not_told_by_parts(statistics: Statistics, tmp_path: Path):

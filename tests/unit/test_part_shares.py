@@ -196,7 +196,7 @@ def test_given_shares_need_no_parts_and_without_any_labels_keep_theirs(tmp_path:
     assert judge_of(tmp_path / "a", lambda: pytest.fail("read for nothing"), given_).prior() == given_
     found = judge_of(tmp_path / "b", lambda: None).prior()
     assert found.origin == "labels"
-    assert found.shares[1] == pytest.approx(0.75 * 0.35 + 0.25 * 0.5)
+    assert found.shares[1] == pytest.approx(1 / 3)  # of one text
 
 
 @pytest.mark.parametrize(
